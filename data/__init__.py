@@ -1,0 +1,1 @@
+"""The categories, the photos and what reads them."""

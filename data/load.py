@@ -1,0 +1,255 @@
+"""Labelled photos from anywhere, as one DatasetDict: CSV, image folder or Hub -> splits.
+
+    from data.load import load_photos
+    photos = load_photos("products.csv")     # photos["train"][0] -> image, label, description
+
+A source is one of
+
+* a CSV with the columns `image` and either `main_category` or `product_category_tree` (whose
+  first level is the category); the photo is found by `path_image`, relative to the CSV, or in
+  `Images/` beside it; `description` is taken where it exists;
+* a folder `<category>/<photo>`;
+* the id of a data set on the Hub (`user/name`) with the columns `image` and `label`;
+* nothing: the bundled sample.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from datasets import (
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    Features,
+    Image,
+    Value,
+    concatenate_datasets,
+    load_dataset,
+)
+from tqdm.auto import tqdm
+
+from data.categories import CATEGORIES
+from data.photos import PhotoError, read_photo
+
+SAMPLE = Path(__file__).parent / "sample"
+FEATURES = Features(
+    {
+        "image": Image(mode="RGB"),
+        "label": ClassLabel(names=CATEGORIES),
+        "description": Value("string"),
+    }
+)
+# Shares of the different photos of each category; what is left is for training.
+TEST_SHARE = VALIDATION_SHARE = 0.15
+
+
+class DataError(ValueError):
+    """Photos that cannot be loaded as asked; the text says what to mend."""
+
+
+def load_photos(source: str | Path | None = None, *, skip_broken: bool = False) -> DatasetDict:
+    """Load labelled photos and split them into train, validation and test.
+
+    Byte-identical photos always land in the same split, each category is split in the same
+    proportions (70, 15 and 15 %), and the split depends on nothing but the photos themselves:
+    not on their order, their names, a seed, or the layout they came in.
+
+    Args:
+        source: see the module; None loads the bundled sample.
+        skip_broken: leave out photos that are missing or unreadable, and print how many.
+
+    Returns:
+        Splits `train`, `validation`, `test` with the features `image` (decoded to RGB), `label`
+        (ClassLabel, in the order of CATEGORIES) and `description` (may be empty).
+
+    Raises:
+        DataError: no such source, a missing column, a missing or unreadable photo (named), an
+            unknown category, or a category with too few different photos to split.
+    """
+    rows = _rows(SAMPLE if source is None else source)
+    digests = _digests(rows, skip_broken)
+    rows = rows[digests.notna()].assign(digest=digests.dropna())
+    splits = _splits(rows)
+    return DatasetDict(
+        {name: _dataset(rows[splits == name]) for name in ("train", "validation", "test")}
+    )
+
+
+def summary(photos: DatasetDict) -> str:
+    """Class counts and split sizes as a table, and how many photos are copies of another."""
+    names = photos["train"].features["label"].names
+    counts = {split: Counter(dataset["label"]) for split, dataset in photos.items()}
+    table = pd.DataFrame(
+        {split: [count[label] for label in range(len(names))] for split, count in counts.items()},
+        index=names,
+    )
+    table.loc["all"] = table.sum()
+    raw = concatenate_datasets(list(photos.values())).cast_column("image", Image(decode=False))
+    copies = len(raw) - len({_digest(image) for image in raw["image"]})
+    return f"{table.to_string()}\n{copies} photos are copies of another, kept in its split."
+
+
+def _rows(source: str | Path) -> pd.DataFrame:
+    """One row a photo: image ({"path", "bytes"}), category (text), description (text)."""
+    path = Path(source)
+    if path.is_dir():
+        rows = _folder_rows(path)
+    elif path.is_file():
+        rows = _csv_rows(path)
+    elif str(source).count("/") == 1 and not path.suffix:
+        rows = _hub_rows(str(source))
+    else:
+        raise DataError(
+            f"{source} is neither a CSV file, nor a folder, nor a data set id such as user/name."
+        )
+    known = {name.casefold(): name for name in CATEGORIES}
+    names = rows["category"].astype(str).str.strip().str.casefold()
+    unknown = sorted(set(rows["category"][~names.isin(known)].astype(str)))
+    if unknown:
+        raise DataError(
+            f"{source}: unknown category {', '.join(map(repr, unknown[:5]))}; the categories are "
+            f"{', '.join(CATEGORIES)}."
+        )
+    return rows.assign(category=names.map(known))
+
+
+def _folder_rows(folder: Path) -> pd.DataFrame:
+    files = sorted(
+        file
+        for file in folder.glob("*/*")
+        if file.is_file() and not file.name.startswith(".") and not file.parent.name.startswith(".")
+    )
+    if not files:
+        raise DataError(f"{folder} holds no photos: expected {folder}/<category>/<photo>.")
+    return pd.DataFrame(
+        {
+            "image": [{"path": str(file), "bytes": None} for file in files],
+            "category": [file.parent.name for file in files],
+            "description": "",
+        }
+    )
+
+
+def _csv_rows(csv: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(csv)
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(
+            f"{csv} cannot be read: save it as comma-separated values in UTF-8."
+        ) from error
+    if "main_category" in table:
+        category = table["main_category"]
+    elif "product_category_tree" in table:
+        category = table["product_category_tree"].map(_first_level)
+    else:
+        category = None
+    if category is None or "image" not in table:
+        raise DataError(
+            f"{csv} needs the columns image and main_category (or product_category_tree), "
+            f"separated by commas; it has {', '.join(map(str, table.columns))}."
+        )
+    places = table.get("path_image", "Images/" + table["image"].astype(str))
+    files = [csv.parent / str(place).replace("\\", "/") for place in places]
+    description = table["description"].fillna("") if "description" in table else ""
+    return pd.DataFrame(
+        {
+            "image": [{"path": str(file), "bytes": None} for file in files],
+            "category": category,
+            "description": description,
+        }
+    )
+
+
+def _first_level(tree: object) -> str:
+    """The first level of a tree written as '["Watches >> Wrist Watches >> …"]'."""
+    try:
+        return json.loads(str(tree))[0].split(">>")[0].strip()
+    except (ValueError, LookupError, AttributeError):
+        return str(tree)
+
+
+def _hub_rows(repository: str) -> pd.DataFrame:
+    try:
+        splits = load_dataset(repository)
+    except Exception as error:  # the Hub, the network and the readers raise dozens of kinds
+        raise DataError(
+            f"The data set {repository} cannot be loaded: check the name and the connection "
+            f"({type(error).__name__})."
+        ) from error
+    dataset = concatenate_datasets(list(splits.values()))
+    if not {"image", "label"} <= set(dataset.column_names):
+        raise DataError(
+            f"{repository} needs the columns image and label; it has "
+            f"{', '.join(dataset.column_names)}."
+        )
+    name_of: Callable[[object], str] = getattr(dataset.features["label"], "int2str", str)
+    texts = dataset["description"] if "description" in dataset.column_names else ""
+    return pd.DataFrame(
+        {
+            "image": list(dataset.cast_column("image", Image(decode=False))["image"]),
+            "category": [name_of(label) for label in dataset["label"]],
+            "description": list(texts) if texts else "",
+        }
+    )
+
+
+def _digests(rows: pd.DataFrame, skip_broken: bool) -> pd.Series:
+    """SHA-256 of each photo's bytes; None where it is missing or broken and may be skipped."""
+    digests, broken = [], []
+    for image in tqdm(rows["image"], desc="Checking photos", unit="photo"):
+        try:
+            read_photo(image["bytes"] or image["path"])
+            digests.append(_digest(image))
+        except PhotoError:
+            digests.append(None)
+            broken.append(image["path"])
+    if broken and not skip_broken:
+        raise DataError(
+            f"{len(broken)} photos are missing or unreadable, first {', '.join(broken[:3])}: "
+            "mend them, or leave them out with --skip-broken."
+        )
+    if broken:
+        print(f"{len(broken)} missing or unreadable photos left out.")
+    return pd.Series(digests, index=rows.index, dtype=object)
+
+
+def _digest(image: dict[str, bytes | str | None]) -> str:
+    return hashlib.sha256(image["bytes"] or Path(str(image["path"])).read_bytes()).hexdigest()
+
+
+def _splits(rows: pd.DataFrame) -> pd.Series:
+    """The split of each row, decided by the digest of its photo.
+
+    Digests in alphabetical order are a shuffle that needs no seed: the first of a category go to
+    test, the next to validation, the others to train.
+    """
+    photos = rows.drop_duplicates("digest").sort_values("digest")
+    split_of: dict[str, str] = {}
+    for category in CATEGORIES:
+        digests = photos.loc[photos["category"] == category, "digest"].tolist()
+        if len(digests) < 3:
+            raise DataError(
+                f"{category} has {len(digests)} different photos; at least 3 are needed, one each "
+                "for training, validation and test."
+            )
+        test = max(1, round(TEST_SHARE * len(digests)))
+        validation = max(1, round(VALIDATION_SHARE * len(digests)))
+        train = len(digests) - test - validation
+        names = ["test"] * test + ["validation"] * validation + ["train"] * train
+        split_of |= dict(zip(digests, names, strict=True))
+    return rows["digest"].map(split_of)
+
+
+def _dataset(rows: pd.DataFrame) -> Dataset:
+    return Dataset.from_dict(
+        {
+            "image": rows["image"].tolist(),
+            "label": rows["category"].tolist(),
+            "description": rows["description"].astype(str).tolist(),
+        },
+        features=FEATURES,
+    )

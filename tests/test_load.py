@@ -1,0 +1,201 @@
+"""The loader: every layout to the same splits, copies kept together, every fault named."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from datasets import ClassLabel, DatasetDict, Image, concatenate_datasets
+from PIL import Image as PILImage
+
+from data.categories import CATEGORIES, DESCRIPTIONS
+from data.load import SAMPLE, DataError, load_photos, summary
+from tests.loopback_hub import LoopbackHub, run_with_hub
+
+PER_CATEGORY = 10
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """A small shop in both CSV layouts; in each category the last two photos are copies."""
+    rows = []
+    (tmp_path / "Images").mkdir()
+    for label, category in enumerate(CATEGORIES):
+        for number in range(PER_CATEGORY):
+            file = f"{label}-{number}.png"
+            seed = label * PER_CATEGORY + min(number, PER_CATEGORY - 2)
+            pixels = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+            PILImage.fromarray(pixels).save(tmp_path / "Images" / file)
+            rows.append({"image": file, "category": category, "description": f"photo {file}"})
+    table = pd.DataFrame(rows)
+    table.assign(main_category=table["category"], path_image="Images\\" + table["image"]).to_csv(
+        tmp_path / "products.csv"
+    )
+    table.assign(
+        product_category_tree=[f'["{name.title()} >> Sub >> Sub"]' for name in table["category"]]
+    ).drop(columns="category").to_csv(tmp_path / "original.csv", index=False)
+    return tmp_path
+
+
+def contents(photos: DatasetDict) -> dict[str, list[list]]:
+    """What each split holds, whatever its order: digests of the pixels, and labels."""
+    return {
+        split: sorted(
+            [hashlib.sha256(row["image"].tobytes()).hexdigest(), row["label"]] for row in dataset
+        )
+        for split, dataset in photos.items()
+    }
+
+
+def test_descriptions_are_the_studys() -> None:
+    assert len(DESCRIPTIONS) == 7
+    assert DESCRIPTIONS["kitchen & dining"] == "kitchen tools, dining accessories, and mugs"
+
+
+def test_features_are_image_label_description(shop: Path) -> None:
+    photos = load_photos(shop / "products.csv")
+    features = photos["train"].features
+    assert features["image"] == Image(mode="RGB")
+    assert features["label"] == ClassLabel(names=CATEGORIES)
+    row = photos["test"][0]
+    assert row["image"].mode == "RGB" and row["description"].startswith("photo ")
+
+
+def test_both_csv_layouts_and_the_folder_give_the_same_splits(shop: Path, tmp_path: Path) -> None:
+    expected = contents(load_photos(shop / "products.csv"))
+    assert contents(load_photos(shop / "original.csv")) == expected
+    folder = tmp_path / "folder"
+    for row in pd.read_csv(shop / "products.csv").itertuples():
+        (folder / row.category).mkdir(parents=True, exist_ok=True)
+        shutil.copy(shop / "Images" / row.image, folder / row.category)
+    assert contents(load_photos(folder)) == expected
+
+
+def test_split_is_stratified_and_does_not_depend_on_the_order(shop: Path) -> None:
+    photos = load_photos(shop / "products.csv")
+    for dataset, expected in ((photos["validation"], {1, 2}), (photos["test"], {1, 2})):
+        assert set(np.bincount(dataset["label"], minlength=7)) <= expected
+    pd.read_csv(shop / "products.csv").sample(frac=1, random_state=3).to_csv(shop / "mixed.csv")
+    assert contents(load_photos(shop / "mixed.csv")) == contents(photos)
+
+
+def test_copies_stay_on_one_side(shop: Path) -> None:
+    photos = load_photos(shop / "products.csv")
+    assert sum(map(len, photos.values())) == 7 * PER_CATEGORY
+    seen = [{digest for digest, _ in rows} for rows in contents(photos).values()]
+    assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
+    assert "7 photos are copies of another" in summary(photos)
+
+
+def test_hub_data_set_gives_the_same_splits(shop: Path, tmp_path: Path) -> None:
+    photos = load_photos(shop / "products.csv")
+    repository = tmp_path / "repository"
+    (repository / "data").mkdir(parents=True)
+    concatenate_datasets(list(photos.values())).to_parquet(
+        repository / "data" / "train-00000-of-00001.parquet"
+    )
+    with LoopbackHub({"datasets/user/name@main": repository}) as hub:
+        printed = run_with_hub(
+            "import json; from data.load import load_photos; from tests.test_load import contents;"
+            "print(json.dumps(contents(load_photos('user/name'))))",
+            hub.url,
+            tmp_path,
+        )
+    assert json.loads(printed.splitlines()[-1]) == contents(photos)
+
+
+def _edit(shop: Path, change: Callable[[pd.DataFrame], object]) -> Path:
+    table = pd.read_csv(shop / "products.csv", index_col=0)
+    changed = change(table)
+    (table if changed is None else changed).to_csv(shop / "edited.csv")
+    return shop / "edited.csv"
+
+
+def _set(column: str, value: str) -> Callable[[pd.DataFrame], None]:
+    def change(table: pd.DataFrame) -> None:
+        table.loc[0, column] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.drop(columns="main_category"), "needs the columns image and main_cat"),
+        (lambda table: table.drop(columns="image"), "needs the columns image"),
+        (_set("main_category", "garden"), "unknown category 'garden'"),
+        (_set("path_image", "Images/none.png"), "1 photos are missing or unreadable.*none.png"),
+        (lambda table: table[table["main_category"] != "watches"], "watches has 0 different"),
+    ],
+    ids=["category", "image", "unknown", "missing", "empty class"],
+)
+def test_faults_of_a_csv_are_named(
+    shop: Path, change: Callable[[pd.DataFrame], object], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        load_photos(_edit(shop, change))
+
+
+def test_semicolons_and_other_encodings_are_named(shop: Path) -> None:
+    table = pd.read_csv(shop / "products.csv")
+    table.to_csv(shop / "semicolons.csv", sep=";")
+    with pytest.raises(DataError, match="separated by commas"):
+        load_photos(shop / "semicolons.csv")
+    table.to_csv(shop / "utf16.csv", encoding="utf-16")
+    with pytest.raises(DataError, match="UTF-8"):
+        load_photos(shop / "utf16.csv")
+
+
+def test_broken_photo_is_named_or_skipped(shop: Path, capsys: pytest.CaptureFixture) -> None:
+    broken = shop / "Images" / "3-4.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises(DataError, match=r"3-4\.png.*--skip-broken"):
+        load_photos(shop / "products.csv")
+    photos = load_photos(shop / "products.csv", skip_broken=True)
+    assert sum(map(len, photos.values())) == 7 * PER_CATEGORY - 1
+    assert "1 missing or unreadable photos left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("source", ["nowhere.csv", "no/such/folder", "plain-name"])
+def test_unknown_source_is_named(source: str) -> None:
+    with pytest.raises(DataError, match=source):
+        load_photos(source)
+
+
+def test_data_set_that_the_hub_does_not_give_is_named() -> None:
+    with pytest.raises(DataError, match="user/name cannot be loaded"):
+        load_photos("user/name")
+
+
+def test_the_bundled_sample_is_the_default() -> None:
+    photos = load_photos()
+    assert sum(map(len, photos.values())) == len(list(SAMPLE.glob("*/*.jpg")))
+    for split in ("train", "validation", "test"):
+        assert set(photos[split]["label"]) == set(range(7))
+
+
+def test_the_bundled_sample_is_small_and_complete() -> None:
+    files = list(SAMPLE.glob("*/*.jpg"))
+    assert sum(file.stat().st_size for file in files) < 4e6
+    for category in CATEGORIES:
+        names = [file.stem for file in SAMPLE.glob(f"{category}/*.jpg")]
+        assert len(names) >= 12
+        assert len({name.rsplit("-", 1)[0] for name in names}) >= 2
+    assert {PILImage.open(file).size for file in files} == {(320, 320)}
+
+
+def test_real_photos_in_both_layouts(flipkart: Path) -> None:
+    first = load_photos(flipkart / "products.csv")
+    second = load_photos(flipkart / "flipkart_com-ecommerce_sample.csv")
+    assert {split: len(dataset) for split, dataset in first.items()} == {
+        "train": 584,
+        "validation": 129,
+        "test": 124,
+    }
+    for split in first:
+        assert sorted(first[split]["description"]) == sorted(second[split]["description"])
+    assert "16 photos are copies of another" in summary(first)
