@@ -1,0 +1,39 @@
+"""The Space: VGG16 and CLIP sort a product photo side by side.
+
+    python app.py        # then open the address that it prints
+    gradio app.py        # the same, reloaded at every change of the code
+
+VGG16_MODEL and ZERO_SHOT_MODEL in the environment choose other checkpoints (a folder or a Hub id).
+"""
+
+import os
+
+# Read once when gradio and huggingface_hub are imported: no telemetry of visitors.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+try:
+    # ZeroGPU hands out a GPU for one call at a time; it must be imported before torch.
+    from spaces import GPU as on_gpu
+except ImportError:
+
+    def on_gpu(function):  # noqa: ANN001, ANN201
+        return function
+
+
+import torch
+
+from space.checkpoints import CheckpointError
+from space.compare import load_models
+from space.interface import LAUNCH, build_demo
+
+try:
+    models = load_models()
+except CheckpointError as error:
+    raise SystemExit(str(error)) from None
+demo = build_demo(models, on_gpu)
+if torch.cuda.is_available():
+    models.to("cuda")
+
+if __name__ == "__main__":
+    demo.launch(**LAUNCH)

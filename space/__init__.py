@@ -1,0 +1,1 @@
+"""What the demo runs on: the classifiers, the comparison and the page."""

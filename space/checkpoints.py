@@ -1,0 +1,185 @@
+"""Which checkpoints the demo runs, and where they come from: a folder, the cache, or the Hub.
+
+`VGG16_MODEL` and `ZERO_SHOT_MODEL` in the environment name a folder or a Hub id instead of the
+bundled VGG16 and of OpenAI's CLIP.
+"""
+
+import hashlib
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError
+from huggingface_hub.utils import httpx
+from torch import nn
+
+from space.classifiers import CLIP, ConSE, ImageClassifier, ZeroShotModel
+
+BUNDLED = Path(__file__).parent
+VGG16_CHECKPOINT = BUNDLED / "vgg16"
+CLIP_CHECKPOINT = "openai/clip-vit-base-patch32"
+# The repository's own branch holds pickles alone, which are never loaded; the Hub's converter
+# keeps the same weights as safetensors in a pull request, at this commit.
+REVISIONS = {CLIP_CHECKPOINT: ("main", "c237dc49a33fc61debc9276459120b7eac67e7ef")}
+FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+HUB_SECONDS = 2.0
+REASONS: dict[type[Exception], str] = {
+    OfflineModeIsEnabled: "the Hub is switched off here (HF_HUB_OFFLINE)",
+    RepositoryNotFoundError: "the Hub has no such repository, or keeps it private",
+    TimeoutError: f"the Hub did not answer within {HUB_SECONDS:.0f} s",
+    httpx.ReadTimeout: f"the Hub did not answer within {HUB_SECONDS:.0f} s",
+    httpx.ConnectTimeout: f"the Hub did not answer within {HUB_SECONDS:.0f} s",
+    httpx.ConnectError: "the Hub could not be reached",
+}
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be had; the text is one sentence that says why."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a model is, as the page and the reports name it."""
+
+    model: str
+    checkpoint: str
+    # A Hub commit, or the SHA-256 of the weights in a folder.
+    revision: str
+    parameters: int
+    bytes: int
+    # Why this model stands in for the one that was asked for; empty where it does not.
+    stands_in: str = ""
+
+
+def load_vgg16() -> tuple[ImageClassifier, Identity]:
+    """Load the fine-tuned VGG16: `VGG16_MODEL`, or the bundled checkpoint.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be had or is not an image classifier.
+    """
+    name = os.environ.get("VGG16_MODEL") or str(VGG16_CHECKPOINT)
+    folder = find_checkpoint(name)
+    try:
+        classifier = ImageClassifier(folder)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{name} is not an image classifier that transformers can load ({error})."
+        ) from error
+    return classifier, _identity("VGG16", name, [folder], [classifier.model])
+
+
+def load_zero_shot() -> tuple[ZeroShotModel, Identity]:
+    """Load CLIP: `ZERO_SHOT_MODEL`, or OpenAI's ViT-B/32; where it cannot be had, ConSE."""
+    name = os.environ.get("ZERO_SHOT_MODEL") or CLIP_CHECKPOINT
+    try:
+        folder = find_checkpoint(name)
+        clip = CLIP(folder)
+        return clip, _identity("CLIP", name, [folder], [clip.model])
+    except CheckpointError as error:
+        reason = str(error)
+    except (OSError, ValueError, KeyError, AttributeError, RuntimeError):
+        reason = f"{name} is not a CLIP checkpoint that transformers can load."
+    folders = [BUNDLED / "efficientnet_lite0", BUNDLED / "minilm"]
+    conse = ConSE(*folders)
+    networks = [conse.classifier, conse.text_encoder]
+    return conse, _identity("ConSE", "efficientnet_lite0 + minilm", folders, networks, reason)
+
+
+def find_checkpoint(name: str) -> Path:
+    """The folder that holds a checkpoint's files, fetched from the Hub where it must be.
+
+    What is in the cache is used without asking the Hub; a Hub that does not answer costs
+    HUB_SECONDS and no more.
+
+    Args:
+        name: a folder, or a Hub id such as `user/name`.
+
+    Raises:
+        CheckpointError: no such folder, or not in the cache and not to be had from the Hub.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    revisions = REVISIONS.get(name, ("main",))
+    for revision in revisions:
+        if folder := _cached(name, revision):
+            return folder
+    return _download(name, _ask_hub(name, revisions))
+
+
+def _cached(name: str, revision: str) -> Path | None:
+    try:
+        folder = Path(
+            snapshot_download(name, revision=revision, allow_patterns=FILES, local_files_only=True)
+        )
+    except (OSError, ValueError):
+        return None
+    return folder if (folder / "config.json").exists() and _weights(folder) else None
+
+
+def _ask_hub(name: str, revisions: tuple[str, ...]) -> str:
+    """The first of the revisions that holds safetensors, in one short question to the Hub.
+
+    The question runs in a thread of its own: a name server that hangs is not covered by the
+    client's time limit.
+    """
+    answers: SimpleQueue[str | Exception] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            for revision in revisions:
+                info = HfApi().model_info(name, revision=revision, timeout=HUB_SECONDS)
+                if any(file.rfilename.endswith(".safetensors") for file in info.siblings or []):
+                    return answers.put(revision)
+            answers.put(CheckpointError(f"{name} has no weights in the safetensors format."))
+        except Exception as error:  # handed over to the thread that waits
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=HUB_SECONDS + 0.5)
+    except Empty:
+        answer = TimeoutError()
+    if isinstance(answer, CheckpointError):
+        raise answer
+    if isinstance(answer, Exception):
+        reason = REASONS.get(type(answer), f"the Hub did not give it ({type(answer).__name__})")
+        raise CheckpointError(f"{name} is not in the cache, and {reason}.") from answer
+    return answer
+
+
+def _download(name: str, revision: str) -> Path:
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=FILES))
+    except Exception as error:  # the network and the Hub raise dozens of kinds
+        raise CheckpointError(
+            f"The download of {name} broke off ({type(error).__name__})."
+        ) from error
+
+
+def _weights(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def _identity(
+    model: str, name: str, folders: list[Path], networks: list[nn.Module], stands_in: str = ""
+) -> Identity:
+    weights = [file for folder in folders for file in _weights(folder)]
+    if folders[0].parent.name == "snapshots":
+        revision = folders[0].name
+    else:
+        digest = hashlib.sha256()
+        for file in weights:
+            digest.update(file.read_bytes())
+        revision = digest.hexdigest()
+    return Identity(
+        model=model,
+        # A folder's own name: where it lies on the server is nobody's business.
+        checkpoint=name if "/" in name and not Path(name).is_dir() else Path(name).name,
+        revision=revision,
+        parameters=sum(p.numel() for network in networks for p in network.parameters()),
+        bytes=sum(file.stat().st_size for file in weights),
+        stands_in=stands_in,
+    )

@@ -1,0 +1,242 @@
+"""The two roads: a fine-tuned image classifier, and a zero-shot model that compares with texts.
+
+    photo -> ImageClassifier.classify           -> probabilities
+    photo -> CLIP.encode_photo  -> embedding  \\
+    texts -> CLIP.encode_texts  -> embeddings  -> zero_shot_scores -> similarities, probabilities
+
+`ConSE` stands in for `CLIP` where no CLIP checkpoint can be had, and is used the same way.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForZeroShotImageClassification,
+    AutoTokenizer,
+    BaseImageProcessor,
+)
+
+
+class Encoded(NamedTuple):
+    """What a network made of a photo: one row of floats, and the picture that it was shown."""
+
+    values: np.ndarray
+    seen: Image.Image
+
+
+class ZeroShotModel(Protocol):
+    """Photos and texts in one space, compared by cosine similarity."""
+
+    logit_scale: float
+
+    def encode_photo(self, photo: Image.Image) -> Encoded:
+        """The unit-length embedding, (d,) float32, of an RGB photo."""
+
+    def encode_texts(self, texts: tuple[str, ...]) -> np.ndarray:
+        """The unit-length embeddings, (n, d) float32, of n texts, kept from one call to the next.
+
+        A text longer than the network's context is cut at its end.
+        """
+
+    def is_cut(self, text: str) -> bool:
+        """Whether the text is longer than the network's context."""
+
+    def to(self, device: str) -> None:
+        """Move the networks to a device."""
+
+
+def zero_shot_scores(
+    image_embedding: np.ndarray, text_embeddings: np.ndarray, logit_scale: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compare photos with texts (Radford et al. 2021, arXiv 2103.00020, section 3.1.2).
+
+    Args:
+        image_embedding: (..., d), of unit length.
+        text_embeddings: (n, d), of unit length.
+        logit_scale: what similarities are multiplied by before the softmax (1 / temperature).
+
+    Returns:
+        The cosine similarities, in [-1, 1], and softmax(logit_scale × similarities), which sums
+        to 1 over the texts; both (..., n).
+    """
+    similarities = image_embedding @ text_embeddings.T
+    logits = logit_scale * similarities
+    shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return similarities, shares / shares.sum(axis=-1, keepdims=True)
+
+
+class ImageClassifier:
+    """A network fine-tuned for a fixed list of categories, in transformers' format."""
+
+    def __init__(self, checkpoint: str | Path, **loading: object) -> None:
+        self.processor = AutoImageProcessor.from_pretrained(checkpoint, **loading)
+        self.model = _eval(
+            AutoModelForImageClassification.from_pretrained(
+                checkpoint, use_safetensors=True, dtype=fast_dtype(), **loading
+            )
+        )
+        labels = self.model.config.id2label
+        self.categories: list[str] = [labels[index] for index in range(len(labels))]
+
+    @torch.inference_mode()
+    def classify(self, photo: Image.Image) -> Encoded:
+        """The probability of each category, (n,) float32, for an RGB photo."""
+        pixels = self.processor(photo, return_tensors="pt")["pixel_values"]
+        logits = self.model(_like(pixels, self.model)).logits[0]
+        return Encoded(logits.float().softmax(-1).cpu().numpy(), _picture(pixels, self.processor))
+
+    def to(self, device: str) -> None:
+        """Move the network to a device."""
+        self.model.to(device)
+
+
+class CLIP:
+    """A CLIP-family checkpoint (Radford et al. 2021): an image and a text encoder.
+
+    In float32, so that its scores are those of transformers' own pipeline.
+    """
+
+    def __init__(self, checkpoint: str | Path, **loading: object) -> None:
+        self.processor = AutoImageProcessor.from_pretrained(checkpoint, **loading)
+        self.tokenizer = AutoTokenizer.from_pretrained(checkpoint, **loading)
+        self.model = _eval(
+            AutoModelForZeroShotImageClassification.from_pretrained(
+                checkpoint, use_safetensors=True, dtype=torch.float32, **loading
+            )
+        )
+        self.logit_scale = self.model.logit_scale.exp().item()
+        self._context = self.model.config.text_config.max_position_embeddings
+        # SigLIP learned from texts padded to its whole context.
+        siglip = "siglip" in self.model.config.model_type
+        self._padding = "max_length" if siglip else "longest"
+        self._encode_text = lru_cache(maxsize=1024)(self._encode_text)
+
+    @torch.inference_mode()
+    def encode_photo(self, photo: Image.Image) -> Encoded:
+        pixels = self.processor(photo, return_tensors="pt")["pixel_values"]
+        embedding = self.model.get_image_features(_like(pixels, self.model)).pooler_output
+        return Encoded(_unit(embedding[0].cpu().numpy()), _picture(pixels, self.processor))
+
+    def encode_texts(self, texts: tuple[str, ...]) -> np.ndarray:
+        return np.stack([self._encode_text(text) for text in texts])
+
+    @torch.inference_mode()
+    def _encode_text(self, text: str) -> np.ndarray:
+        tokens = self.tokenizer(
+            text,
+            padding=self._padding,
+            truncation=True,
+            max_length=self._context,
+            return_tensors="pt",
+        ).to(self.model.device)
+        return _unit(self.model.get_text_features(**tokens).pooler_output[0].cpu().numpy())
+
+    def is_cut(self, text: str) -> bool:
+        return _is_longer(text, self.tokenizer, self._context)
+
+    def to(self, device: str) -> None:
+        self.model.to(device)
+
+
+class ConSE:
+    """Zero-shot by a convex combination of semantic embeddings (Norouzi et al. 2013, 1312.5650).
+
+    The photo's embedding is the mean of the sentence embeddings of ImageNet's class names,
+    weighted by the posterior that an ImageNet classifier gives each class: one product, with no
+    parameter of its own.
+    """
+
+    # Fitted once by cross-entropy on the training photos (training/compare_models.py prints it);
+    # it spreads the shares and never changes their order.
+    logit_scale = 20.0
+
+    def __init__(self, classifier: str | Path, text_encoder: str | Path) -> None:
+        self.processor = AutoImageProcessor.from_pretrained(classifier)
+        self.classifier = _eval(
+            AutoModelForImageClassification.from_pretrained(
+                classifier, use_safetensors=True, dtype=torch.float32
+            )
+        )
+        self.tokenizer = AutoTokenizer.from_pretrained(text_encoder)
+        self.text_encoder = AutoModel.from_pretrained(
+            text_encoder, use_safetensors=True, dtype=torch.float32
+        ).eval()
+        labels = self.classifier.config.id2label
+        self._context = self.text_encoder.config.max_position_embeddings
+        self._class_embeddings = self._encode([labels[index] for index in range(len(labels))])
+        self._encode_text = lru_cache(maxsize=1024)(lambda text: self._encode([text])[0])
+
+    @torch.inference_mode()
+    def encode_photo(self, photo: Image.Image) -> Encoded:
+        pixels = self.processor(photo, return_tensors="pt")["pixel_values"]
+        posteriors = self.classifier(_like(pixels, self.classifier)).logits[0].softmax(-1)
+        embedding = _unit(posteriors.cpu().numpy() @ self._class_embeddings)
+        return Encoded(embedding, _picture(pixels, self.processor))
+
+    def encode_texts(self, texts: tuple[str, ...]) -> np.ndarray:
+        return np.stack([self._encode_text(text) for text in texts])
+
+    def _encode(self, texts: list[str], batch: int = 64) -> np.ndarray:
+        """Sentence embeddings; texts of like length go together, so that little is padding."""
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        batches = [order[start : start + batch] for start in range(0, len(order), batch)]
+        encoded = np.concatenate(
+            [self._encode_batch([texts[index] for index in indices]) for indices in batches]
+        )
+        return encoded[np.argsort(order)]
+
+    @torch.inference_mode()
+    def _encode_batch(self, texts: list[str]) -> np.ndarray:
+        """The mean over the tokens of each text, as the sentence encoder was trained."""
+        tokens = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=self._context, return_tensors="pt"
+        ).to(self.text_encoder.device)
+        hidden = self.text_encoder(**tokens).last_hidden_state
+        mask = tokens["attention_mask"][..., None]
+        return _unit(((hidden * mask).sum(1) / mask.sum(1)).cpu().numpy())
+
+    def is_cut(self, text: str) -> bool:
+        return _is_longer(text, self.tokenizer, self._context)
+
+    def to(self, device: str) -> None:
+        self.classifier.to(device)
+        self.text_encoder.to(device)
+
+
+def fast_dtype() -> torch.dtype:
+    """bfloat16 where the processor multiplies it in hardware; emulated, it is ten times slower."""
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+
+
+def _eval(model: nn.Module) -> nn.Module:
+    """Ready for inference, with the memory layout in which convolutions are fastest."""
+    return model.eval().to(memory_format=torch.channels_last)
+
+
+def _like(pixels: torch.Tensor, model: nn.Module) -> torch.Tensor:
+    return pixels.to(model.device, model.dtype, memory_format=torch.channels_last)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def _is_longer(text: str, tokenizer: AutoTokenizer, context: int) -> bool:
+    return len(tokenizer(text, verbose=False)["input_ids"]) > context
+
+
+def _picture(pixels: torch.Tensor, processor: BaseImageProcessor) -> Image.Image:
+    """The picture that a network was shown, from its normalised pixels (1, 3, height, width)."""
+    data = getattr(processor, "data_config", None) or processor.to_dict()
+    mean = torch.tensor(data.get("mean") or data["image_mean"]).view(3, 1, 1)
+    std = torch.tensor(data.get("std") or data["image_std"]).view(3, 1, 1)
+    levels = (pixels[0].float().cpu() * std + mean).clamp(0, 1) * 255
+    return Image.fromarray(levels.round().byte().permute(1, 2, 0).numpy())

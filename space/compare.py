@@ -1,0 +1,135 @@
+"""From an opened photo to both models' scores: what the page, the API and the reports run."""
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data.categories import DESCRIPTIONS
+from space.checkpoints import Identity, load_vgg16, load_zero_shot
+from space.classifiers import ImageClassifier, ZeroShotModel, zero_shot_scores
+
+REPORT = Path(__file__).parent / "report" / "metrics.json"
+
+
+@dataclass(frozen=True)
+class Models:
+    """The two models of the comparison, side by side."""
+
+    vgg16: ImageClassifier
+    zero_shot: ZeroShotModel
+    vgg16_identity: Identity
+    zero_shot_identity: Identity
+
+    def to(self, device: str) -> None:
+        """Move both to a device."""
+        self.vgg16.to(device)
+        self.zero_shot.to(device)
+
+
+@dataclass(frozen=True)
+class PhotoScores:
+    """What both models made of one photo, before any text is compared with it."""
+
+    # (categories of VGG16,) float32, sums to 1
+    probabilities: np.ndarray
+    # (d,) float32, of unit length, in the space of the zero-shot model
+    image_embedding: np.ndarray
+    vgg16_saw: Image.Image
+    zero_shot_saw: Image.Image
+    vgg16_seconds: float
+    zero_shot_seconds: float
+
+
+def load_models() -> Models:
+    """Load both models on the processor and encode the study's descriptions, once.
+
+    Raises:
+        CheckpointError: VGG16's checkpoint cannot be had.
+    """
+    vgg16, vgg16_identity = load_vgg16()
+    zero_shot, zero_shot_identity = load_zero_shot()
+    zero_shot.encode_texts(tuple(DESCRIPTIONS.values()))
+    return Models(vgg16, zero_shot, vgg16_identity, zero_shot_identity)
+
+
+def score_photo(models: Models, photo: Image.Image) -> PhotoScores:
+    """Run both image networks on an RGB photo."""
+    start = time.perf_counter()
+    probabilities, vgg16_saw = models.vgg16.classify(photo)
+    middle = time.perf_counter()
+    embedding, zero_shot_saw = models.zero_shot.encode_photo(photo)
+    end = time.perf_counter()
+    return PhotoScores(
+        probabilities, embedding, vgg16_saw, zero_shot_saw, middle - start, end - middle
+    )
+
+
+def score_texts(
+    models: Models, scores: PhotoScores, texts: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compare a scored photo with n texts: cosine similarities and softmax shares, both (n,)."""
+    return zero_shot_scores(
+        scores.image_embedding, models.zero_shot.encode_texts(texts), models.zero_shot.logit_scale
+    )
+
+
+def compare(models: Models, photo: Image.Image) -> tuple[dict, dict, dict]:
+    """Sort an RGB photo with both models and the study's descriptions.
+
+    Returns:
+        VGG16's probability of each category; the zero-shot model's softmax share of each
+        category; and the rest as plain values: `cosine_similarities` by category, each model's
+        `categories` (first choices), whether they `agree`, `seconds`, and `models`.
+    """
+    scores = score_photo(models, photo)
+    similarities, shares = score_texts(models, scores, tuple(DESCRIPTIONS.values()))
+    probabilities = _by_name(models.vgg16.categories, scores.probabilities)
+    softmax_shares = _by_name(DESCRIPTIONS, shares)
+    first = {
+        "vgg16": max(probabilities, key=probabilities.__getitem__),
+        "zero_shot": max(softmax_shares, key=softmax_shares.__getitem__),
+    }
+    details = {
+        "categories": first,
+        "agree": first["vgg16"] == first["zero_shot"],
+        "cosine_similarities": _by_name(DESCRIPTIONS, similarities),
+        "logit_scale": models.zero_shot.logit_scale,
+        "seconds": {
+            "vgg16": round(scores.vgg16_seconds, 4),
+            "zero_shot": round(scores.zero_shot_seconds, 4),
+        },
+        "models": {
+            "vgg16": asdict(models.vgg16_identity),
+            "zero_shot": asdict(models.zero_shot_identity),
+        },
+    }
+    return probabilities, softmax_shares, details
+
+
+def held_out_accuracy(model: str, identity: Identity, texts: tuple[str, ...] = ()) -> dict | None:
+    """What the report that ships with the Space says of this checkpoint with these texts.
+
+    Args:
+        model: `vgg16` or `zero_shot`.
+        identity: the checkpoint in use.
+        texts: what the zero-shot model compares with.
+
+    Returns:
+        `n`, `accuracy` and `accuracy_ci95` on the test split, or None where this checkpoint, or
+        this set of texts, was not measured.
+    """
+    if not REPORT.exists():
+        return None
+    measured = json.loads(REPORT.read_text(encoding="utf-8"))[model]
+    if measured["revision"] != identity.revision or tuple(measured["texts"]) != texts:
+        return None
+    return measured["test"]
+
+
+def _by_name(names: Iterable[str], values: np.ndarray) -> dict[str, float]:
+    return {name: float(value) for name, value in zip(names, values, strict=True)}

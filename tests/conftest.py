@@ -1,0 +1,90 @@
+"""What several test files share: no network, the real photos where they are, the running app."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# Before any library reads them: nothing outside the loopback address is reached.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+import pytest
+
+from space.compare import Models, load_models
+from tests.clip_checkpoint import TINY, save_clip
+
+ROOT = Path(__file__).parents[1]
+FLIPKART = ROOT.parent / "shared" / "flipkart"
+
+
+@pytest.fixture(scope="session")
+def flipkart() -> Path:
+    """The real photos, which are not part of the repository."""
+    if not FLIPKART.is_dir():
+        pytest.skip("the real product photos (../shared/flipkart) are not here")
+    return FLIPKART
+
+
+@pytest.fixture(scope="session")
+def small_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP checkpoint of a few megabytes with random weights and the real vocabulary."""
+    return save_clip(tmp_path_factory.mktemp("clip"), TINY)
+
+
+@pytest.fixture(scope="session")
+def models() -> Models:
+    """Both models as they are bundled."""
+    return load_models()
+
+
+@dataclass(frozen=True)
+class RunningApp:
+    """An app.py in a process of its own."""
+
+    url: str
+    start_seconds: float
+    process: subprocess.Popen
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    """`python app.py` with an empty cache and a Hub that accepts connections and never answers."""
+    folder = tmp_path_factory.mktemp("app")
+    with socket.create_server(("127.0.0.1", 0)) as silent_hub, _free_port() as free:
+        port = free.getsockname()[1]
+        free.close()
+        environment = os.environ | {
+            "HF_ENDPOINT": f"http://127.0.0.1:{silent_hub.getsockname()[1]}",
+            "HF_HUB_OFFLINE": "0",
+            "HF_HOME": str(folder / "hub"),
+            "GRADIO_TEMP_DIR": str(folder / "uploads"),
+            "GRADIO_SERVER_PORT": str(port),
+        }
+        url, log = f"http://127.0.0.1:{port}", folder / "log"
+        start = time.monotonic()
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=output, stderr=output
+            )
+        while not _accepts(port):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() - start < 120, log.read_text()
+            time.sleep(0.1)
+        yield RunningApp(url, time.monotonic() - start, process)
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _free_port() -> socket.socket:
+    return socket.create_server(("127.0.0.1", 0))
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

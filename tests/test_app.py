@@ -1,0 +1,290 @@
+"""The running app, as people meet it: in a real browser, and through the real gradio_client."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from data.categories import CATEGORIES, DESCRIPTIONS
+from data.load import SAMPLE
+from data.photos import read_photo
+from space.compare import Models, compare
+from tests.conftest import ROOT, RunningApp
+
+MUG = SAMPLE / "kitchen & dining" / "mug-1.jpg"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+
+
+# --- start ---------------------------------------------------------------------------------------
+
+
+def test_app_starts_within_30_seconds_without_a_hub(app: RunningApp) -> None:
+    assert app.start_seconds < 30
+
+
+def test_memory_stays_under_a_gigabyte_and_a_half(app: RunningApp, client: Client) -> None:
+    for _ in range(3):
+        client.predict(handle_file(MUG), api_name="/compare")
+    status = Path(f"/proc/{app.process.pid}/status")
+    if not status.exists():
+        pytest.skip("peak memory is read from /proc, which this system has not")
+    peak = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+    assert int(peak[1]) < 1.5 * 1024**2
+
+
+def test_vgg16_that_cannot_be_had_ends_in_one_sentence() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", "import os; os.environ['VGG16_MODEL'] = 'no/folder'; import app"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1
+    assert "no/folder is not in the cache" in run.stderr and "Traceback" not in run.stderr
+
+
+# --- API -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def client(app: RunningApp) -> Client:
+    return Client(app.url, verbose=False, analytics_enabled=False)
+
+
+def test_compare_answers_what_the_function_behind_it_says(client: Client, models: Models) -> None:
+    probabilities, shares, details = client.predict(handle_file(MUG), api_name="/compare")
+    expected = compare(models, read_photo(MUG))
+    assert list(probabilities) == list(shares) == CATEGORIES
+    for answer, reference in zip((probabilities, shares), expected, strict=False):
+        assert sum(answer.values()) == pytest.approx(1, abs=1e-5)
+        assert answer == pytest.approx(reference, abs=1e-4)
+    assert details["cosine_similarities"] == pytest.approx(
+        expected[2]["cosine_similarities"], abs=1e-4
+    )
+    assert details["agree"] == (
+        max(probabilities, key=probabilities.get) == max(shares, key=shares.get)
+    )
+    assert details["models"]["vgg16"]["model"] == "VGG16"
+    assert 0 < details["seconds"]["vgg16"] < 30
+
+
+def test_only_compare_is_exposed(client: Client) -> None:
+    endpoints = client.view_api(return_format="dict", print_info=False)
+    assert list(endpoints["named_endpoints"]) == ["/compare"]
+    assert not endpoints["unnamed_endpoints"]
+    compare_info = endpoints["named_endpoints"]["/compare"]
+    assert [parameter["parameter_name"] for parameter in compare_info["parameters"]] == ["photo"]
+    assert len(compare_info["returns"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("text.jpg", b"just some text"),
+        ("empty.png", b""),
+        ("cut.jpg", MUG.read_bytes()[:900]),
+        ("phone.heic", b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00heicmif1"),
+    ],
+)
+def test_what_is_not_a_photo_is_answered_in_one_sentence(
+    client: Client, tmp_path: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(AppError, match="This file is not a photo that can be read here"):
+        client.predict(handle_file(tmp_path / name), api_name="/compare")
+
+
+def test_no_photo_is_answered_in_one_sentence(client: Client) -> None:
+    with pytest.raises(AppError, match="Please give a photo"):
+        client.predict(None, api_name="/compare")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"path": str(ROOT / "README.md")},
+        {"path": str(MUG)},
+        {"url": "data:image/png;base64,iVBORw0KGgo="},
+    ],
+    ids=["text of the server", "photo of the server", "data url"],
+)
+def test_only_uploads_are_opened(client: Client, payload: dict[str, str]) -> None:
+    with pytest.raises(AppError) as error:
+        client.predict(payload, api_name="/compare")
+    assert str(ROOT) not in str(error.value)
+
+
+def test_a_photo_turned_by_exif_is_seen_upright(client: Client, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(MUG).rotate(180).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    upright = client.predict(handle_file(MUG), api_name="/compare")[0]
+    turned = client.predict(handle_file(tmp_path / "turned.jpg"), api_name="/compare")[0]
+    assert turned == pytest.approx(upright, abs=0.1)
+
+
+# --- page ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, app: RunningApp) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(app.url)
+    expect(_row(page, "watches").locator(".bar").first).to_be_visible(timeout=20_000)
+    yield page
+    page.close()
+
+
+def _row(page: Page, category: str) -> Locator:
+    return page.locator(f'#answer tr[data-trained="{category}"]')
+
+
+def _share(page: Page, category: str) -> str:
+    return _row(page, category).locator(".zero-shot .number").inner_text()
+
+
+def _upload(page: Page, file: Path) -> None:
+    page.locator("#photo input[type=file]").set_input_files(file)
+
+
+def test_page_opens_with_the_answer_for_an_example(page: Page) -> None:
+    expect(page.locator("#answer .verdict")).to_contain_text("say")
+    assert page.locator("#answer tbody tr").count() == 7
+    # Each model marks one first choice, with a shape and in words.
+    assert page.locator("#answer .mark").count() == 2
+    expect(page.locator("#answer .mark").first).to_contain_text("first choice")
+    expect(page.locator("#answer")).to_contain_text("stands in for CLIP")
+    expect(page.locator("#answer")).to_contain_text("did not answer within 2 s")
+
+
+def test_upload_shows_both_models_bars(page: Page, models: Models) -> None:
+    _upload(page, MUG)
+    probabilities, shares, _ = compare(models, read_photo(MUG))
+    for category in CATEGORIES:
+        row = _row(page, category)
+        expect(row.locator(".vgg16 .number")).to_have_text(f"{probabilities[category]:.0%}")
+        expect(row.locator(".zero-shot .number")).to_contain_text(f"{shares[category]:.0%}")
+    widest = row.locator(".bar").first.bounding_box()["width"]
+    first = max(probabilities, key=probabilities.get)
+    bar = _row(page, first).locator(".vgg16 .bar span")
+    page.wait_for_timeout(400)
+    assert bar.bounding_box()["width"] == pytest.approx(widest * probabilities[first], abs=2)
+
+
+def test_example_photo_is_a_click_away(page: Page) -> None:
+    before = page.locator("#answer .verdict").inner_text()
+    page.get_by_alt_text("Example photo: mug").click()
+    expect(page.locator("#answer .verdict")).not_to_have_text(before)
+
+
+def test_edited_description_moves_the_zero_shot_bars_alone(page: Page) -> None:
+    vgg16 = [_row(page, name).locator(".vgg16 .number").inner_text() for name in CATEGORIES]
+    before = _share(page, "watches")
+    field = _row(page, "watches").locator(".text")
+    field.fill("a banana")
+    expect(_row(page, "watches").locator(".zero-shot .number")).not_to_have_text(before)
+    # The field keeps what was typed, and the focus.
+    expect(field).to_have_value("a banana")
+    expect(field).to_be_focused()
+    assert vgg16 == [_row(page, name).locator(".vgg16 .number").inner_text() for name in CATEGORIES]
+    page.get_by_role("button", name="Restore the study's texts").click()
+    expect(_row(page, "watches").locator(".zero-shot .number")).to_have_text(before)
+    expect(field).to_have_value(DESCRIPTIONS["watches"])
+
+
+def test_edits_survive_the_next_photo(page: Page) -> None:
+    _row(page, "watches").locator(".text").fill("a banana")
+    page.wait_for_timeout(1500)
+    page.get_by_alt_text("Example photo: mug").click()
+    expect(page.locator("#answer .verdict")).to_contain_text("kitchen")
+    expect(_row(page, "watches").locator(".text")).to_have_value("a banana")
+
+
+def test_category_is_added_renamed_and_removed_with_the_keyboard(page: Page) -> None:
+    page.get_by_role("button", name="Add a category").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#answer tbody tr")).to_have_count(8)
+    expect(_row(page, "").locator(".name")).to_be_focused()
+    page.keyboard.type("fruit")
+    page.keyboard.press("Tab")
+    page.keyboard.type("an analog clock on a strap")
+    expect(_row(page, "").locator(".zero-shot .number")).to_contain_text("%")
+    expect(_row(page, "")).to_contain_text("not trained on it")
+    expect(page.locator("#answer .verdict")).to_contain_text("fruit")
+
+    _row(page, "watches").locator(".name").fill("clocks")
+    expect(_row(page, "watches")).to_contain_text("trained as “watches”")
+
+    page.get_by_role("button", name="Remove fruit").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#answer tbody tr")).to_have_count(7)
+    page.get_by_role("button", name="Remove computers").click()
+    expect(_row(page, "computers")).to_contain_text("no text")
+    expect(_row(page, "computers").locator(".vgg16 .number")).to_contain_text("%")
+
+
+def test_markup_in_a_description_is_shown_not_run(page: Page) -> None:
+    page.evaluate("window.ran = false")
+    text = '"><img src=x onerror="window.ran = true">'
+    _row(page, "watches").locator(".name").fill(text)
+    _row(page, "watches").locator(".text").fill(text)
+    page.wait_for_timeout(2500)
+    expect(_row(page, "watches").locator(".text")).to_have_value(text)
+    assert page.evaluate("window.ran") is False
+
+
+def test_file_that_is_not_a_photo_is_said_and_the_old_answer_stays(
+    page: Page, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(MUG.read_bytes()[:900])
+    _upload(page, broken)
+    expect(page.get_by_text("This file is not a photo that can be read here").first).to_be_visible()
+
+
+def test_photo_of_a_camera_roll_is_answered(page: Page, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((4000, 3000)).save(tmp_path / "large.jpg", quality=80)
+    _upload(page, tmp_path / "large.jpg")
+    expect(page.locator("#answer .verdict")).not_to_contain_text("Both say watches")
+    expect(page.locator("#answer figure img").first).to_be_visible()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_phone_scrolls_down_only_and_folds_the_texts_away(
+    browser: Browser, app: RunningApp, theme: str
+) -> None:
+    page = browser.new_page(viewport={"width": 360, "height": 740})
+    page.goto(f"{app.url}/?__theme={theme}")
+    name, bar = _row(page, "watches").locator(".name"), _row(page, "watches").locator(".bar").first
+    expect(bar).to_be_visible(timeout=20_000)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert name.bounding_box()["y"] < bar.bounding_box()["y"]
+    text = _row(page, "watches").locator(".text")
+    expect(text).to_be_hidden()
+    page.get_by_role("button", name="Edit the texts").click()
+    expect(text).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.close()

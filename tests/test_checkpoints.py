@@ -1,0 +1,120 @@
+"""Where checkpoints come from: a folder, the cache, the Hub; and what happens without them."""
+
+import json
+import shutil
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from space.checkpoints import (
+    CLIP_CHECKPOINT,
+    REVISIONS,
+    CheckpointError,
+    find_checkpoint,
+    load_vgg16,
+    load_zero_shot,
+)
+from tests.loopback_hub import LoopbackHub, run_with_hub
+
+IDENTITY = """
+import json, time
+from dataclasses import asdict
+from space.checkpoints import load_zero_shot
+start = time.monotonic()
+identity = load_zero_shot()[1]
+print(json.dumps(asdict(identity) | {"seconds": time.monotonic() - start}))
+"""
+FIND = """
+import json, time
+from space.checkpoints import CheckpointError, find_checkpoint
+start = time.monotonic()
+try:
+    reason = str(find_checkpoint("user/name"))
+except CheckpointError as error:
+    reason = str(error)
+print(json.dumps({"reason": reason, "seconds": time.monotonic() - start}))
+"""
+
+
+def _printed(code: str, url: str, home: Path) -> dict:
+    return json.loads(run_with_hub(code, url, home).splitlines()[-1])
+
+
+def test_clip_is_fetched_from_the_commit_that_holds_safetensors(
+    small_clip: Path, tmp_path: Path
+) -> None:
+    pickles = tmp_path / "pickles"
+    pickles.mkdir()
+    (pickles / "config.json").write_text("{}")
+    (pickles / "pytorch_model.bin").write_text("never to be loaded")
+    converted = shutil.copytree(small_clip, tmp_path / "converted")
+    shutil.copy(pickles / "pytorch_model.bin", converted)
+    commit = REVISIONS[CLIP_CHECKPOINT][1]
+    repository = f"models/{CLIP_CHECKPOINT}"
+    with LoopbackHub({f"{repository}@main": pickles, f"{repository}@{commit}": converted}) as hub:
+        identity = _printed(IDENTITY, hub.url, tmp_path)
+        assert (identity["model"], identity["revision"]) == ("CLIP", commit)
+        assert not any("pytorch_model" in path for path in hub.asked)
+
+        # What is in the cache is used without asking the Hub.
+        hub.asked.clear()
+        assert _printed(IDENTITY, hub.url, tmp_path)["model"] == "CLIP"
+        assert hub.asked == []
+
+
+def test_hub_that_never_answers_costs_three_seconds(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        found = _printed(FIND, f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path)
+    assert "did not answer within 2 s" in found["reason"]
+    assert found["seconds"] < 3
+
+
+def test_hub_without_the_repository_is_named(tmp_path: Path) -> None:
+    with LoopbackHub({}) as hub:
+        found = _printed(FIND, hub.url, tmp_path)
+    assert "has no such repository" in found["reason"]
+
+
+def test_hub_without_safetensors_is_named(tmp_path: Path) -> None:
+    (tmp_path / "pickle").mkdir()
+    (tmp_path / "pickle" / "pytorch_model.bin").write_text("never to be loaded")
+    with LoopbackHub({"models/user/name@main": tmp_path / "pickle"}) as hub:
+        assert "no weights in the safetensors format" in _printed(FIND, hub.url, tmp_path)["reason"]
+
+
+def test_folder_is_used_as_it_is(small_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZERO_SHOT_MODEL", str(small_clip))
+    _, identity = load_zero_shot()
+    assert identity.model == "CLIP" and not identity.stands_in
+    # The page names the folder, not the place on the server.
+    assert identity.checkpoint == small_clip.name
+    assert identity.bytes == (small_clip / "model.safetensors").stat().st_size
+
+
+def test_without_clip_the_bundled_model_stands_in_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ZERO_SHOT_MODEL", "user/name")
+    start = time.monotonic()
+    _, identity = load_zero_shot()
+    assert time.monotonic() - start < 15
+    assert identity.model == "ConSE"
+    assert identity.stands_in.startswith("user/name is not in the cache")
+
+
+def test_folder_that_is_no_clip_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZERO_SHOT_MODEL", str(tmp_path))
+    assert "is not a CLIP checkpoint" in load_zero_shot()[1].stands_in
+
+
+@pytest.mark.parametrize("name", ["user/name", "no/such/folder"])
+def test_missing_vgg16_ends_in_one_sentence(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VGG16_MODEL", name)
+    with pytest.raises(CheckpointError, match=f"^{name} is not in the cache, and"):
+        load_vgg16()
+
+
+def test_find_checkpoint_takes_a_folder(tmp_path: Path) -> None:
+    assert find_checkpoint(str(tmp_path)) == tmp_path

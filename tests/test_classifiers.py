@@ -1,0 +1,161 @@
+"""The classifiers' scores are those of transformers' own pipelines; texts are read as they come."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from timm.data import ImageNetInfo
+from transformers import pipeline
+
+from data.categories import CATEGORIES, DESCRIPTIONS
+from data.load import SAMPLE
+from data.photos import read_photo
+from space.checkpoints import BUNDLED, VGG16_CHECKPOINT
+from space.classifiers import CLIP, ConSE, ImageClassifier, fast_dtype, zero_shot_scores
+
+TEXTS = list(DESCRIPTIONS.values())
+PHOTOS = [file for file in sorted(SAMPLE.glob("*/*.jpg")) if file.stem.endswith("-1")]
+
+
+@pytest.fixture(scope="module")
+def clip(small_clip: Path) -> CLIP:
+    return CLIP(small_clip)
+
+
+@pytest.fixture(scope="module")
+def conse() -> ConSE:
+    return ConSE(BUNDLED / "efficientnet_lite0", BUNDLED / "minilm")
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    return read_photo(PHOTOS[0]).resize((500, 320))
+
+
+def test_scores_are_the_softmax_of_scaled_cosines() -> None:
+    rng = np.random.default_rng(0)
+    image, texts = rng.normal(size=(4, 16)), rng.normal(size=(3, 16))
+    image /= np.linalg.norm(image, axis=1, keepdims=True)
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    similarities, shares = zero_shot_scores(image, texts, 100.0)
+    expected = torch.nn.functional.cosine_similarity(
+        torch.tensor(image)[:, None], torch.tensor(texts)[None], dim=-1
+    )
+    np.testing.assert_allclose(similarities, expected, atol=1e-12)
+    np.testing.assert_allclose(shares, (100 * expected).softmax(-1), atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(500, 320), (224, 224), (100, 400)])
+def test_clip_equals_the_zero_shot_pipeline(
+    clip: CLIP, small_clip: Path, photo: Image.Image, size: tuple[int, int]
+) -> None:
+    photo = photo.resize(size)
+    plain = pipeline("zero-shot-image-classification", model=str(small_clip), device="cpu")
+    expected = {
+        row["label"]: row["score"]
+        for row in plain(photo, candidate_labels=TEXTS, hypothesis_template="{}")
+    }
+    _, shares = zero_shot_scores(
+        clip.encode_photo(photo).values, clip.encode_texts(tuple(TEXTS)), clip.logit_scale
+    )
+    np.testing.assert_allclose(shares, [expected[text] for text in TEXTS], atol=1e-5)
+
+
+def test_clip_texts_are_encoded_once(clip: CLIP) -> None:
+    first = clip.encode_texts(("a cup", "a watch"))
+    passes = 0
+
+    def count(*_: object) -> None:
+        nonlocal passes
+        passes += 1
+
+    hook = clip.model.text_model.register_forward_hook(count)
+    np.testing.assert_array_equal(clip.encode_texts(("a watch", "a cup")), first[::-1])
+    assert passes == 0
+    clip.encode_texts(("a cup", "a new text"))
+    hook.remove()
+    assert passes == 1
+
+
+@pytest.mark.parametrize("model", ["clip", "conse"])
+@pytest.mark.parametrize(
+    "text", ["", "🙂🧸", "naïve Café", "word " * 3000], ids=lambda text: text[:9]
+)
+def test_every_text_has_an_embedding(model: str, text: str, request: pytest.FixtureRequest) -> None:
+    zero_shot = request.getfixturevalue(model)
+    embedding = zero_shot.encode_texts((text,))[0]
+    assert np.linalg.norm(embedding) == pytest.approx(1, abs=1e-5)
+    assert zero_shot.is_cut(text) == (len(text) > 1000)
+
+
+def test_clip_reads_capitals_as_small_letters_and_cuts_at_77_tokens(clip: CLIP) -> None:
+    capital, small = clip.encode_texts(("A CUP OF TEA", "a cup of tea"))
+    np.testing.assert_array_equal(capital, small)
+    # Start and end take two of the 77 places.
+    kept = "tea " * 75
+    assert not clip.is_cut(kept) and clip.is_cut(kept + "tea")
+    np.testing.assert_allclose(*clip.encode_texts((kept, kept + "cup " * 125)), atol=1e-6)
+
+
+def test_bundled_vgg16_equals_the_image_classification_pipeline() -> None:
+    plain = pipeline("image-classification", model=str(VGG16_CHECKPOINT), device="cpu")
+    classifier = ImageClassifier(VGG16_CHECKPOINT)
+    assert classifier.categories == CATEGORIES
+    tolerance = 1e-5 if fast_dtype() == torch.float32 else 2e-2
+    for file in PHOTOS:
+        expected = {row["label"]: row["score"] for row in plain(str(file), top_k=7)}
+        probabilities = classifier.classify(read_photo(file)).values
+        assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+        np.testing.assert_allclose(
+            probabilities, [expected[name] for name in CATEGORIES], atol=tolerance
+        )
+
+
+def test_bundled_vgg16_and_stand_in_know_the_bundled_sample(conse: ConSE) -> None:
+    """Far above the 1 in 7 of chance, on photos of another kind than those learned from."""
+    classifier = ImageClassifier(VGG16_CHECKPOINT)
+    texts = conse.encode_texts(tuple(TEXTS))
+    right = {"vgg16": 0, "conse": 0}
+    for file in PHOTOS:
+        photo, category = read_photo(file), file.parent.name
+        vgg16 = np.argmax(classifier.classify(photo).values)
+        similarities, _ = zero_shot_scores(conse.encode_photo(photo).values, texts, 1)
+        right["vgg16"] += CATEGORIES[vgg16] == category
+        right["conse"] += CATEGORIES[np.argmax(similarities)] == category
+    assert min(right.values()) >= len(PHOTOS) / 2, right
+
+
+def test_conse_is_the_mean_of_class_names_weighted_by_posteriors(
+    conse: ConSE, photo: Image.Image
+) -> None:
+    posteriors = pipeline(
+        "image-classification", model=str(BUNDLED / "efficientnet_lite0"), device="cpu"
+    )(photo, top_k=1000)
+    names = [ImageNetInfo().index_to_description(index) for index in range(1000)]
+    # One class name stands for two classes ("crane"): compare by the sum over equal names.
+    of_name: dict[str, float] = {}
+    for row in posteriors:
+        of_name[row["label"]] = of_name.get(row["label"], 0) + row["score"]
+    unique = sorted(of_name)
+    assert set(unique) == set(names)
+    expected = sum(of_name[name] * conse.encode_texts((name,))[0] for name in unique)
+    expected /= np.linalg.norm(expected)
+    np.testing.assert_allclose(conse.encode_photo(photo).values, expected, atol=1e-4)
+
+
+def test_each_model_shows_the_picture_that_it_saw(clip: CLIP, conse: ConSE) -> None:
+    """A wide photo, red at both ends: CLIP crops them off, the others letterbox the whole."""
+    photo = Image.new("RGB", (600, 200), "blue")
+    for left in (0, 500):
+        photo.paste("red", (left, 0, left + 100, 200))
+    seen = clip.encode_photo(photo).seen
+    assert seen.size == (224, 224)
+    assert max(abs(a - b) for a, b in zip(seen.getpixel((2, 112)), (0, 0, 255), strict=True)) < 3
+    for letterboxed in (
+        ImageClassifier(VGG16_CHECKPOINT).classify(photo).seen,
+        conse.encode_photo(photo).seen,
+    ):
+        assert letterboxed.size == (224, 224)
+        assert letterboxed.getpixel((5, 112))[0] > 240 > letterboxed.getpixel((5, 10))[0]
