@@ -152,8 +152,9 @@ def _csv_rows(csv: Path) -> pd.DataFrame:
             f"{csv} needs the columns image and main_category (or product_category_tree), "
             f"separated by commas; it has {', '.join(map(str, table.columns))}."
         )
-    places = table.get("path_image", "Images/" + table["image"].astype(str))
-    files = [csv.parent / str(place).replace("\\", "/") for place in places]
+    beside = "Images/" + table["image"].astype(str)
+    places = zip(table.get("path_image", beside), beside, strict=True)
+    files = [_first_file(csv.parent, *map(str, pair)) for pair in places]
     description = table["description"].fillna("") if "description" in table else ""
     return pd.DataFrame(
         {
@@ -162,6 +163,12 @@ def _csv_rows(csv: Path) -> pd.DataFrame:
             "description": description,
         }
     )
+
+
+def _first_file(folder: Path, *places: str) -> Path:
+    """The first of the places that is a file; the first of all where none is."""
+    files = [folder / place.replace("\\", "/") for place in places]
+    return next(filter(Path.is_file, files), files[0])
 
 
 def _first_level(tree: object) -> str:

@@ -27,6 +27,7 @@ EXAMPLES = [
     "kitchen & dining/place-setting-2.jpg",
 ]
 FIRST_EXAMPLE = EXAMPLES[0]
+UPLOAD_SECONDS = 600
 LAUNCH = {
     # The visitor's own fonts: nothing to fetch, and every weight is there.
     "theme": gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
@@ -80,24 +81,31 @@ def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blo
         scores = score_photo(models, photo) if photo else None
         return render(models, scores, rows), scores
 
-    def describe(scores: PhotoScores | None, event: gr.EventData) -> tuple[str, list[Row]]:
+    def describe(
+        scores: PhotoScores | None, event: gr.EventData
+    ) -> tuple[str, PhotoScores | None, list[Row]]:
         edited = _rows(event.rows)
-        return draw(scores, edited), edited
+        return draw(scores, edited), scores, edited
 
-    def restore(scores: PhotoScores | None) -> tuple[str, list[Row]]:
-        return draw(scores, rows), rows
+    def restore(scores: PhotoScores | None) -> tuple[str, PhotoScores | None, list[Row]]:
+        return draw(scores, rows), scores, rows
 
     @on_gpu
     def compare_photo(photo: Image.Image | None) -> tuple[dict, dict, dict]:
-        """Sort a product photo into seven categories with fine-tuned VGG16 and zero-shot CLIP."""
+        """Sort a product photo into seven categories with fine-tuned VGG16 and zero-shot CLIP.
+
+        Returns VGG16's probability and the zero-shot model's softmax share of each category, and
+        the rest: first choices, agreement, cosine similarities, seconds, and what the models are.
+        """
         if photo is None:
             raise gr.Error("Please give a photo.", print_exception=False)
         return compare(models, photo)
 
-    with gr.Blocks(title="VGG16 or CLIP?", delete_cache=(60, 600)) as demo:
+    with gr.Blocks(title="VGG16 or CLIP?", delete_cache=(60, UPLOAD_SECONDS)) as demo:
         gr.Markdown("# VGG16 or CLIP?\nTwo ways to sort a product photo, side by side.")
-        described = gr.State(rows, time_to_live=3600)
-        scored = gr.State(example, time_to_live=3600)
+        described = gr.State(rows)
+        # Kept from the last edit on as long as an upload is; what is shown then asks for a photo.
+        scored = gr.State(None, time_to_live=UPLOAD_SECONDS)
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=260, elem_id="photo"):
                 photo = PhotoInput(
@@ -125,8 +133,9 @@ def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blo
         private = {"api_visibility": "private", "show_progress": "minimal"}
         latest = {**private, "trigger_mode": "always_last"}
         photo.change(show, [photo, described], [answer, scored], **latest)
-        answer.describe(describe, [scored], [answer, described], **latest)
-        answer.restore(restore, [scored], [answer, described], **private)
+        answer.describe(describe, scored, [answer, scored, described], **latest)
+        answer.restore(restore, scored, [answer, scored, described], **private)
+        demo.load(lambda: example, outputs=scored, **private)
 
         # The API's own endpoint: its components are never shown.
         gr.Button(visible=False).click(

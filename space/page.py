@@ -104,7 +104,10 @@ def _choices(models: Models, scores: PhotoScores | None, rows: list[Row]) -> tup
 
 def _verdict(rows: list[Row], vgg16: Choice, zero_shot: Choice, name: str) -> str:
     if vgg16.first is None:
-        return "Drop a product photo, and both models say what it is."
+        return (
+            "Drop a product photo, and both models say what it is. "
+            "<small>Or paste it, photograph it, or click on an example.</small>"
+        )
     says = f"VGG16 says <b>{escape(rows[vgg16.first].trained)}</b>"
     if zero_shot.first is None:
         verdict = f"{says}; {name} has no text to compare with."

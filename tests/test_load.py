@@ -115,9 +115,9 @@ def _edit(shop: Path, change: Callable[[pd.DataFrame], object]) -> Path:
     return shop / "edited.csv"
 
 
-def _set(column: str, value: str) -> Callable[[pd.DataFrame], None]:
+def _set(value: str, *columns: str) -> Callable[[pd.DataFrame], None]:
     def change(table: pd.DataFrame) -> None:
-        table.loc[0, column] = value
+        table.loc[0, list(columns)] = value
 
     return change
 
@@ -127,8 +127,8 @@ def _set(column: str, value: str) -> Callable[[pd.DataFrame], None]:
     [
         (lambda table: table.drop(columns="main_category"), "needs the columns image and main_cat"),
         (lambda table: table.drop(columns="image"), "needs the columns image"),
-        (_set("main_category", "garden"), "unknown category 'garden'"),
-        (_set("path_image", "Images/none.png"), "1 photos are missing or unreadable.*none.png"),
+        (_set("garden", "main_category"), "unknown category 'garden'"),
+        (_set("none.png", "path_image", "image"), "1 photos are missing or unreadable.*none.png"),
         (lambda table: table[table["main_category"] != "watches"], "watches has 0 different"),
     ],
     ids=["category", "image", "unknown", "missing", "empty class"],
@@ -138,6 +138,11 @@ def test_faults_of_a_csv_are_named(
 ) -> None:
     with pytest.raises(DataError, match=message):
         load_photos(_edit(shop, change))
+
+
+def test_photo_is_found_beside_the_csv_where_its_path_leads_nowhere(shop: Path) -> None:
+    moved = load_photos(_edit(shop, _set("elsewhere/photo.png", "path_image")))
+    assert contents(moved) == contents(load_photos(shop / "products.csv"))
 
 
 def test_semicolons_and_other_encodings_are_named(shop: Path) -> None:

@@ -81,7 +81,9 @@ def main() -> None:
     model, processor = build_model(
         photos["train"].features["label"].names, trunk_weights(arguments.init)
     )
-    train = trunk_features(model, processor, photos["train"], COPIES)
+    # An epoch sees each photo once: more copies than epochs would never be looked at.
+    copies = min(COPIES, arguments.epochs)
+    train = trunk_features(model, processor, photos["train"], copies)
     validation = trunk_features(model, processor, photos["validation"], 1)
     train_head(model, train, validation, arguments.epochs, arguments.seed)
     model.half().save_pretrained(arguments.output)
