@@ -7,6 +7,7 @@ VGG16_MODEL and ZERO_SHOT_MODEL in the environment choose other checkpoints (a f
 """
 
 import os
+from collections.abc import Callable
 
 # Read once when gradio and huggingface_hub are imported: no telemetry of visitors.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -17,7 +18,8 @@ try:
     from spaces import GPU as on_gpu
 except ImportError:
 
-    def on_gpu(function):  # noqa: ANN001, ANN201
+    def on_gpu(function: Callable) -> Callable:
+        """Anywhere else the function runs as it is."""
         return function
 
 

@@ -147,15 +147,15 @@ class CLIP:
 
 
 class ConSE:
-    """Zero-shot by a convex combination of semantic embeddings (Norouzi et al. 2013, 1312.5650).
+    """Zero-shot by a convex combination of semantic embeddings.
 
-    The photo's embedding is the mean of the sentence embeddings of ImageNet's class names,
-    weighted by the posterior that an ImageNet classifier gives each class: one product, with no
-    parameter of its own.
+    Norouzi et al. 2013, arXiv 1312.5650, section 3. The photo's embedding is the mean of the
+    sentence embeddings of ImageNet's class names, weighted by the posterior that an ImageNet
+    classifier gives each class: one product, with no parameter of its own.
     """
 
-    # Fitted once by cross-entropy on the training photos (training/compare_models.py prints it);
-    # it spreads the shares and never changes their order.
+    # Lowest cross-entropy on real labelled photos; it spreads the shares, and never changes their
+    # order.
     logit_scale = 20.0
 
     def __init__(self, classifier: str | Path, text_encoder: str | Path) -> None:

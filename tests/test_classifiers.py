@@ -10,7 +10,7 @@ from timm.data import ImageNetInfo
 from transformers import pipeline
 
 from data.categories import CATEGORIES, DESCRIPTIONS
-from data.load import SAMPLE
+from data.load import SAMPLE, load_photos
 from data.photos import read_photo
 from space.checkpoints import BUNDLED, VGG16_CHECKPOINT
 from space.classifiers import CLIP, ConSE, ImageClassifier, fast_dtype, zero_shot_scores
@@ -143,6 +143,21 @@ def test_conse_is_the_mean_of_class_names_weighted_by_posteriors(
     expected = sum(of_name[name] * conse.encode_texts((name,))[0] for name in unique)
     expected /= np.linalg.norm(expected)
     np.testing.assert_allclose(conse.encode_photo(photo).values, expected, atol=1e-4)
+
+
+def test_logit_scale_of_the_stand_in_is_the_best_on_real_photos(
+    conse: ConSE, flipkart: Path
+) -> None:
+    photos = load_photos(flipkart / "products.csv")["validation"]
+    embeddings = np.stack([conse.encode_photo(image).values for image in photos["image"]])
+    texts, labels = conse.encode_texts(tuple(TEXTS)), list(photos["label"])
+
+    def cross_entropy(logit_scale: float) -> float:
+        _, shares = zero_shot_scores(embeddings, texts, logit_scale)
+        return -np.log(shares[np.arange(len(labels)), labels]).mean()
+
+    best = min(cross_entropy(scale) for scale in range(5, 60))
+    assert cross_entropy(conse.logit_scale) == pytest.approx(best, abs=0.02)
 
 
 def test_each_model_shows_the_picture_that_it_saw(clip: CLIP, conse: ConSE) -> None:
