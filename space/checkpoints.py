@@ -5,6 +5,7 @@ bundled VGG16 and of OpenAI's CLIP.
 """
 
 import hashlib
+import math
 import os
 import threading
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from queue import Empty, SimpleQueue
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils import httpx
-from torch import nn
+from safetensors import safe_open
 
 from space.classifiers import CLIP, ConSE, ImageClassifier, ZeroShotModel
 
@@ -68,7 +69,7 @@ def load_vgg16() -> tuple[ImageClassifier, Identity]:
         raise CheckpointError(
             f"{name} is not an image classifier that transformers can load ({error})."
         ) from error
-    return classifier, _identity("VGG16", name, [folder], [classifier.model])
+    return classifier, _identity("VGG16", name, [folder])
 
 
 def load_zero_shot() -> tuple[ZeroShotModel, Identity]:
@@ -76,16 +77,14 @@ def load_zero_shot() -> tuple[ZeroShotModel, Identity]:
     name = os.environ.get("ZERO_SHOT_MODEL") or CLIP_CHECKPOINT
     try:
         folder = find_checkpoint(name)
-        clip = CLIP(folder)
-        return clip, _identity("CLIP", name, [folder], [clip.model])
+        return CLIP(folder), _identity("CLIP", name, [folder])
     except CheckpointError as error:
         reason = str(error)
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError):
         reason = f"{name} is not a CLIP checkpoint that transformers can load."
     folders = [BUNDLED / "efficientnet_lite0", BUNDLED / "minilm"]
-    conse = ConSE(*folders)
-    networks = [conse.classifier, conse.text_encoder]
-    return conse, _identity("ConSE", "efficientnet_lite0 + minilm", folders, networks, reason)
+    identity = _identity("ConSE", "efficientnet_lite0 + minilm", folders, stands_in=reason)
+    return ConSE(*folders), identity
 
 
 def find_checkpoint(name: str) -> Path:
@@ -163,9 +162,7 @@ def _weights(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
-def _identity(
-    model: str, name: str, folders: list[Path], networks: list[nn.Module], stands_in: str = ""
-) -> Identity:
+def _identity(model: str, name: str, folders: list[Path], stands_in: str = "") -> Identity:
     weights = [file for folder in folders for file in _weights(folder)]
     if folders[0].parent.name == "snapshots":
         revision = folders[0].name
@@ -179,7 +176,13 @@ def _identity(
         # A folder's own name: where it lies on the server is nobody's business.
         checkpoint=name if "/" in name and not Path(name).is_dir() else Path(name).name,
         revision=revision,
-        parameters=sum(p.numel() for network in networks for p in network.parameters()),
+        parameters=sum(map(_parameters, weights)),
         bytes=sum(file.stat().st_size for file in weights),
         stands_in=stands_in,
     )
+
+
+def _parameters(weights: Path) -> int:
+    with safe_open(weights, "pt") as tensors:
+        names = tensors.keys()  # the file itself cannot be iterated
+        return sum(math.prod(tensors.get_slice(name).get_shape()) for name in names)

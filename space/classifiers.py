@@ -24,6 +24,10 @@ from transformers import (
     BaseImageProcessor,
 )
 
+from data.load import SAMPLE
+from data.photos import read_photo
+from space.arithmetic import Int8Convolutions, fast_dtype, int8_pays
+
 
 class Encoded(NamedTuple):
     """What a network made of a photo: one row of floats, and the picture that it was shown."""
@@ -85,6 +89,18 @@ class ImageClassifier:
         )
         labels = self.model.config.id2label
         self.categories: list[str] = [labels[index] for index in range(len(labels))]
+        if self.model.config.model_type == "timm_wrapper" and int8_pays():
+            self._quantise()
+
+    def _quantise(self) -> None:
+        """Put a VGG's convolutions into int8, calibrated on one photo of each category."""
+        network = self.model.timm_model
+        layers = getattr(network, "features", None)
+        if type(network).__name__ != "VGG" or any(isinstance(x, nn.BatchNorm2d) for x in layers):
+            return
+        photos = [read_photo(next(folder.glob("*.jpg"))) for folder in sorted(SAMPLE.iterdir())]
+        pixels = torch.cat([self.processor(photo)["pixel_values"] for photo in photos])
+        network.features = Int8Convolutions(layers, _like(pixels, self.model))
 
     @torch.inference_mode()
     def classify(self, photo: Image.Image) -> Encoded:
@@ -209,11 +225,6 @@ class ConSE:
     def to(self, device: str) -> None:
         self.classifier.to(device)
         self.text_encoder.to(device)
-
-
-def fast_dtype() -> torch.dtype:
-    """bfloat16 where the processor multiplies it in hardware; emulated, it is ten times slower."""
-    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
 
 
 def _eval(model: nn.Module) -> nn.Module:

@@ -7,13 +7,16 @@ import pytest
 import torch
 from PIL import Image
 from timm.data import ImageNetInfo
+from torch import nn
 from transformers import pipeline
 
 from data.categories import CATEGORIES, DESCRIPTIONS
 from data.load import SAMPLE, load_photos
 from data.photos import read_photo
+from space import classifiers
+from space.arithmetic import Int8Convolutions
 from space.checkpoints import BUNDLED, VGG16_CHECKPOINT
-from space.classifiers import CLIP, ConSE, ImageClassifier, fast_dtype, zero_shot_scores
+from space.classifiers import CLIP, ConSE, ImageClassifier, zero_shot_scores
 
 TEXTS = list(DESCRIPTIONS.values())
 PHOTOS = [file for file in sorted(SAMPLE.glob("*/*.jpg")) if file.stem.endswith("-1")]
@@ -99,18 +102,44 @@ def test_clip_reads_capitals_as_small_letters_and_cuts_at_77_tokens(clip: CLIP) 
     np.testing.assert_allclose(*clip.encode_texts((kept, kept + "cup " * 125)), atol=1e-6)
 
 
-def test_bundled_vgg16_equals_the_image_classification_pipeline() -> None:
+def _vgg16_and_pipeline() -> tuple[np.ndarray, np.ndarray]:
+    """The probabilities of our classifier and of the pipeline, (photos, 7)."""
     plain = pipeline("image-classification", model=str(VGG16_CHECKPOINT), device="cpu")
     classifier = ImageClassifier(VGG16_CHECKPOINT)
     assert classifier.categories == CATEGORIES
-    tolerance = 1e-5 if fast_dtype() == torch.float32 else 2e-2
-    for file in PHOTOS:
-        expected = {row["label"]: row["score"] for row in plain(str(file), top_k=7)}
-        probabilities = classifier.classify(read_photo(file)).values
-        assert probabilities.sum() == pytest.approx(1, abs=1e-5)
-        np.testing.assert_allclose(
-            probabilities, [expected[name] for name in CATEGORIES], atol=tolerance
-        )
+    ours = [classifier.classify(read_photo(file)).values for file in PHOTOS]
+    answers = [plain(str(file), top_k=7) for file in PHOTOS]
+    scores = [{row["label"]: row["score"] for row in answer} for answer in answers]
+    return np.stack(ours), np.array([[score[name] for name in CATEGORIES] for score in scores])
+
+
+def test_bundled_vgg16_equals_the_pipeline_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifiers, "fast_dtype", lambda: torch.float32)
+    monkeypatch.setattr(classifiers, "int8_pays", lambda: False)
+    np.testing.assert_allclose(*_vgg16_and_pipeline(), atol=1e-5)
+
+
+def test_bundled_vgg16_keeps_the_pipelines_answers_in_this_machines_arithmetic() -> None:
+    ours, plain = _vgg16_and_pipeline()
+    np.testing.assert_allclose(ours.sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(ours, plain, atol=0.1)
+    assert np.abs(ours - plain).mean() < 0.01
+    assert (ours.argmax(1) == plain.argmax(1)).mean() >= 0.95
+
+
+@pytest.mark.skipif(
+    "onednn" not in torch.backends.quantized.supported_engines, reason="torch was built without it"
+)
+def test_int8_convolutions_equal_float32_to_a_hundredth() -> None:
+    torch.manual_seed(0)
+    layers = nn.Sequential(
+        *(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU()),
+    ).requires_grad_(False)
+    pixels = torch.randn(8, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    expected, quantised = layers(pixels), Int8Convolutions(layers, pixels)(pixels)
+    assert (quantised - expected).abs().max() < 0.05 * expected.max()
+    assert (quantised - expected).abs().mean() < 0.01 * expected.max()
 
 
 def test_bundled_vgg16_and_stand_in_know_the_bundled_sample(conse: ConSE) -> None:

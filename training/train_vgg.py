@@ -43,8 +43,9 @@ from transformers import (
 from transformers.modeling_outputs import ImageClassifierOutput
 
 from data.load import DataError, load_photos, summary
+from space.arithmetic import fast_dtype
 from space.checkpoints import VGG16_CHECKPOINT, CheckpointError, find_checkpoint
-from space.classifiers import ImageClassifier, fast_dtype
+from space.classifiers import ImageClassifier
 from training.metrics import ClassificationReport, as_sentence
 
 IMAGENET = "timm/vgg16.tv_in1k"
