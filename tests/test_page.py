@@ -31,8 +31,8 @@ def _verdict(html: str) -> str:
     return re.sub(r"<.*?>", "", re.search(r'class="verdict".*?>(.*?)</p>', html, re.DOTALL)[1])
 
 
-def _edit(rows: list[Row], name: str, **changes: str) -> list[Row]:
-    return [replace(row, **changes) if row.name == name else row for row in rows]
+def _edit(rows: list[Row], trained: str, **changes: str) -> list[Row]:
+    return [replace(row, **changes) if row.trained == trained else row for row in rows]
 
 
 def test_agreement(models: Models, scores: PhotoScores, rows: list[Row]) -> None:
