@@ -1,8 +1,8 @@
 """The two roads: a fine-tuned image classifier, and a zero-shot model that compares with texts.
 
-    photo -> ImageClassifier.classify           -> probabilities
-    photo -> CLIP.encode_photo  -> embedding  \\
-    texts -> CLIP.encode_texts  -> embeddings  -> zero_shot_scores -> similarities, probabilities
+    photo ----> ImageClassifier.classify ----------------------------> probabilities
+    photo ----> CLIP.encode_photo --> image embedding --+
+    texts ----> CLIP.encode_texts --> text embeddings --+--> zero_shot_scores --> similarities
 
 `ConSE` stands in for `CLIP` where no CLIP checkpoint can be had, and is used the same way.
 """
@@ -82,7 +82,7 @@ class ImageClassifier:
 
     def __init__(self, checkpoint: str | Path, **loading: object) -> None:
         self.processor = AutoImageProcessor.from_pretrained(checkpoint, **loading)
-        self.model = _eval(
+        self.model = _for_inference(
             AutoModelForImageClassification.from_pretrained(
                 checkpoint, use_safetensors=True, dtype=fast_dtype(), **loading
             )
@@ -123,7 +123,7 @@ class CLIP:
     def __init__(self, checkpoint: str | Path, **loading: object) -> None:
         self.processor = AutoImageProcessor.from_pretrained(checkpoint, **loading)
         self.tokenizer = AutoTokenizer.from_pretrained(checkpoint, **loading)
-        self.model = _eval(
+        self.model = _for_inference(
             AutoModelForZeroShotImageClassification.from_pretrained(
                 checkpoint, use_safetensors=True, dtype=torch.float32, **loading
             )
@@ -176,7 +176,7 @@ class ConSE:
 
     def __init__(self, classifier: str | Path, text_encoder: str | Path) -> None:
         self.processor = AutoImageProcessor.from_pretrained(classifier)
-        self.classifier = _eval(
+        self.classifier = _for_inference(
             AutoModelForImageClassification.from_pretrained(
                 classifier, use_safetensors=True, dtype=torch.float32
             )
@@ -227,7 +227,7 @@ class ConSE:
         self.text_encoder.to(device)
 
 
-def _eval(model: nn.Module) -> nn.Module:
+def _for_inference(model: nn.Module) -> nn.Module:
     """Ready for inference, with the memory layout in which convolutions are fastest."""
     return model.eval().to(memory_format=torch.channels_last)
 

@@ -17,6 +17,7 @@ import argparse
 import json
 import sys
 import tempfile
+from copy import deepcopy
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -173,7 +174,8 @@ def trunk_features(
 ) -> "TrunkFeatures":
     """What the frozen trunk makes of each photo as it is, and of `copies - 1` augmented copies."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    trunk = model.timm_model.features.eval()
+    # A copy: the weights that are saved keep their precision.
+    trunk = deepcopy(model.timm_model.features).eval()
     trunk.to(device, fast_dtype(), memory_format=torch.channels_last)
     features = torch.empty(copies, len(photos), 512, 7, 7, dtype=torch.float16)
     progress = tqdm(total=copies * len(photos), desc="Trunk features", unit="photo")
@@ -188,7 +190,6 @@ def trunk_features(
             features[copy, start : start + len(images)] = trunk(pixels).to("cpu", torch.float16)
             progress.update(len(images))
     progress.close()
-    trunk.to("cpu", torch.float32)
     return TrunkFeatures(features, list(photos["label"]))
 
 
