@@ -121,6 +121,7 @@ def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blo
                     inputs=photo,
                     label="Or try one of these",
                     cache_examples=False,
+                    api_visibility="private",
                     examples_per_page=len(EXAMPLES),
                 )
             with gr.Column(scale=3, min_width=320):
