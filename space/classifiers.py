@@ -80,11 +80,11 @@ def zero_shot_scores(
 class ImageClassifier:
     """A network fine-tuned for a fixed list of categories, in transformers' format."""
 
-    def __init__(self, checkpoint: str | Path, **loading: object) -> None:
-        self.processor = AutoImageProcessor.from_pretrained(checkpoint, **loading)
+    def __init__(self, checkpoint: str | Path) -> None:
+        self.processor = AutoImageProcessor.from_pretrained(checkpoint)
         self.model = _for_inference(
             AutoModelForImageClassification.from_pretrained(
-                checkpoint, use_safetensors=True, dtype=fast_dtype(), **loading
+                checkpoint, use_safetensors=True, dtype=fast_dtype()
             )
         )
         labels = self.model.config.id2label
@@ -120,12 +120,12 @@ class CLIP:
     In float32, so that its scores are those of transformers' own pipeline.
     """
 
-    def __init__(self, checkpoint: str | Path, **loading: object) -> None:
-        self.processor = AutoImageProcessor.from_pretrained(checkpoint, **loading)
-        self.tokenizer = AutoTokenizer.from_pretrained(checkpoint, **loading)
+    def __init__(self, checkpoint: str | Path) -> None:
+        self.processor = AutoImageProcessor.from_pretrained(checkpoint)
+        self.tokenizer = AutoTokenizer.from_pretrained(checkpoint)
         self.model = _for_inference(
             AutoModelForZeroShotImageClassification.from_pretrained(
-                checkpoint, use_safetensors=True, dtype=torch.float32, **loading
+                checkpoint, use_safetensors=True, dtype=torch.float32
             )
         )
         self.logit_scale = self.model.logit_scale.exp().item()

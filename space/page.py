@@ -119,7 +119,8 @@ def _verdict(rows: list[Row], vgg16: Choice, zero_shot: Choice, name: str) -> st
         _doubt("VGG16", vgg16, [row.trained for row in rows]),
         _doubt(name, zero_shot, [row.name for row in rows]),
     ]
-    return f"{verdict} <small>{' '.join(filter(None, doubts)) or 'Both are sure.'}</small>"
+    sure = "" if zero_shot.first is None else "Both are sure."
+    return f"{verdict} <small>{' '.join(filter(None, doubts)) or sure}</small>"
 
 
 def _doubt(model: str, choice: Choice, names: list[str]) -> str:
@@ -195,7 +196,7 @@ def _model(
         what = "This checkpoint was" if key == "vgg16" else "This checkpoint with these texts was"
         accuracy = (
             f"{what} not measured on held-out photos; "
-            "<code>python training/compare_models.py</code> does it"
+            "<code>python training/compare_models.py --dataset PHOTOS</code> does it"
         )
     seconds, picture = "", ""
     if scores:
