@@ -71,8 +71,8 @@ def load_photos(source: str | Path | None = None, *, skip_broken: bool = False) 
             unknown category, or a category with too few different photos to split.
     """
     rows = _rows(SAMPLE if source is None else source)
-    digests = _digests(rows, skip_broken)
-    rows = rows[digests.notna()].assign(digest=digests.dropna())
+    checked = _checked_digests(rows, skip_broken)
+    rows = rows[checked.notna()].assign(digest=checked.dropna())
     splits = _splits(rows)
     return DatasetDict(
         {name: _dataset(rows[splits == name]) for name in ("train", "validation", "test")}
@@ -88,9 +88,20 @@ def summary(photos: DatasetDict) -> str:
         index=names,
     )
     table.loc["all"] = table.sum()
-    raw = concatenate_datasets(list(photos.values())).cast_column("image", Image(decode=False))
-    copies = len(raw) - len({_digest(image) for image in raw["image"]})
+    everything = digests(concatenate_datasets(list(photos.values())))
+    copies = len(everything) - len(set(everything))
     return f"{table.to_string()}\n{copies} photos are copies of another, kept in its split."
+
+
+def digests(photos: Dataset) -> list[str]:
+    """The SHA-256 of each photo's bytes: equal for copies of one photo."""
+    return [_digest(image) for image in photos.cast_column("image", Image(decode=False))["image"]]
+
+
+def fingerprint(photos: Dataset) -> str:
+    """A SHA-256 that follows from the photos, their order and their labels."""
+    rows = zip(digests(photos), photos["label"], strict=True)
+    return hashlib.sha256("".join(f"{photo}{label}" for photo, label in rows).encode()).hexdigest()
 
 
 def _rows(source: str | Path) -> pd.DataFrame:
@@ -204,15 +215,15 @@ def _hub_rows(repository: str) -> pd.DataFrame:
     )
 
 
-def _digests(rows: pd.DataFrame, skip_broken: bool) -> pd.Series:
+def _checked_digests(rows: pd.DataFrame, skip_broken: bool) -> pd.Series:
     """SHA-256 of each photo's bytes; None where it is missing or broken and may be skipped."""
-    digests, broken = [], []
+    found, broken = [], []
     for image in tqdm(rows["image"], desc="Checking photos", unit="photo"):
         try:
             read_photo(image["bytes"] or image["path"])
-            digests.append(_digest(image))
+            found.append(_digest(image))
         except PhotoError:
-            digests.append(None)
+            found.append(None)
             broken.append(image["path"])
     if broken and not skip_broken:
         raise DataError(
@@ -221,7 +232,7 @@ def _digests(rows: pd.DataFrame, skip_broken: bool) -> pd.Series:
         )
     if broken:
         print(f"{len(broken)} missing or unreadable photos left out.")
-    return pd.Series(digests, index=rows.index, dtype=object)
+    return pd.Series(found, index=rows.index, dtype=object)
 
 
 def _digest(image: dict[str, bytes | str | None]) -> str:
@@ -237,17 +248,17 @@ def _splits(rows: pd.DataFrame) -> pd.Series:
     photos = rows.drop_duplicates("digest").sort_values("digest")
     split_of: dict[str, str] = {}
     for category in CATEGORIES:
-        digests = photos.loc[photos["category"] == category, "digest"].tolist()
-        if len(digests) < 3:
+        different = photos.loc[photos["category"] == category, "digest"].tolist()
+        if len(different) < 3:
             raise DataError(
-                f"{category} has {len(digests)} different photos; at least 3 are needed, one each "
-                "for training, validation and test."
+                f"{category} has {len(different)} different photos; 3 are needed, one each "
+                "for training, validation and test, at least."
             )
-        test = max(1, round(TEST_SHARE * len(digests)))
-        validation = max(1, round(VALIDATION_SHARE * len(digests)))
-        train = len(digests) - test - validation
+        test = max(1, round(TEST_SHARE * len(different)))
+        validation = max(1, round(VALIDATION_SHARE * len(different)))
+        train = len(different) - test - validation
         names = ["test"] * test + ["validation"] * validation + ["train"] * train
-        split_of |= dict(zip(digests, names, strict=True))
+        split_of |= dict(zip(different, names, strict=True))
     return rows["digest"].map(split_of)
 
 

@@ -16,6 +16,13 @@ def fast_dtype() -> torch.dtype:
     return torch.bfloat16 if bfloat16 else torch.float32
 
 
+def mixed_precision() -> bool:
+    """Whether training in bfloat16 pays: where a GPU or the processor multiplies it in hardware."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return fast_dtype() == torch.bfloat16
+
+
 def int8_pays() -> bool:
     """Whether convolutions in int8 are the fastest here: no GPU, no bfloat16, but oneDNN."""
     return (

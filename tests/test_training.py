@@ -1,88 +1,344 @@
-"""A run of the training on the bundled sample, and the figures that it and the comparison leave."""
+"""The training on the bundled sample: what it leaves, how it is interrupted, and what it finds."""
 
 import json
 import math
+import shlex
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+import torch
+from huggingface_hub import ModelCard
+from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
 from transformers import pipeline
 
-from data.categories import CATEGORIES, DESCRIPTIONS
-from data.load import load_photos
-from space.compare import Models
+from data.categories import CATEGORIES
+from data.load import digests, load_photos
+from space.checkpoints import VGG16_CHECKPOINT
 from tests.conftest import ROOT
-from training.compare_models import measure
-from training.metrics import ClassificationReport
+from tests.loopback_hub import WRITE_TOKEN, LoopbackHub, with_hub
+from training.features import Features
+from training.fine_tune import PATIENCE, TrainedLayers, block_start, class_weights
+from training.train_vgg import build_model, trunk_weights
+from training.tune import folds
+
+SCRIPT = [sys.executable, "training/train_vgg.py"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run of train_vgg.py left and said, and the Hub that it was pushed to."""
+
+    folder: Path
+    printed: str
+    hub: LoopbackHub
+    home: Path
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that train_vgg.py leaves after two epochs on the bundled sample."""
-    folder = tmp_path_factory.mktemp("trained") / "vgg16"
-    command = [sys.executable, "training/train_vgg.py", "--epochs", "2", "--output", str(folder)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert "Starting from the bundled trunk" in run.stdout
-    return folder
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    """Two epochs on the bundled sample, after two trials, pushed to a Hub."""
+    home = tmp_path_factory.mktemp("home")
+    folder = home / "vgg16"
+    command = [*SCRIPT, "--epochs", "2", "--tune", "2", "--output", str(folder)]
+    with LoopbackHub({}) as hub:
+        run = subprocess.run(
+            [*command, "--push-to-hub", "user/name"],
+            cwd=ROOT,
+            env=with_hub(hub.url, home, WRITE_TOKEN),
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stderr
+        yield Trained(folder, run.stdout, hub, home)
 
 
-def test_training_on_the_sample_beats_chance(trained: Path) -> None:
-    metrics = json.loads((trained / "metrics.json").read_text())
-    right = sum(metrics[split]["accuracy"] * metrics[split]["n"] for split in metrics)
-    seen = sum(metrics[split]["n"] for split in metrics)
+def test_training_on_the_sample_beats_chance(trained: Trained) -> None:
+    metrics = json.loads((trained.folder / "metrics.json").read_text())
+    assert metrics.keys() == {"train", "validation", "test"}
+    unseen = [metrics["validation"], metrics["test"]]
+    right = sum(figures["accuracy"] * figures["n"] for figures in unseen)
+    seen = sum(figures["n"] for figures in unseen)
     # Three standard deviations above guessing one of seven.
     chance = seen / 7
     assert right > chance + 3 * math.sqrt(chance * 6 / 7)
 
 
-def test_trained_folder_answers_in_one_line(trained: Path) -> None:
+def test_trained_folder_answers_in_one_line(trained: Trained) -> None:
     photo = load_photos()["test"][0]["image"]
-    answer = pipeline("image-classification", model=str(trained), device="cpu")(photo, top_k=7)
-    assert {row["label"] for row in answer} == set(CATEGORIES)
-    assert (trained / "model.safetensors").stat().st_size < 40e6
+    classify = pipeline("image-classification", model=str(trained.folder), device="cpu")
+    assert {row["label"] for row in classify(photo, top_k=7)} == set(CATEGORIES)
+    assert type(classify.image_processor).__name__ == "TimmWrapperImageProcessor"
+    assert (trained.folder / "model.safetensors").stat().st_size < 40e6
+
+
+def test_trained_folder_says_how_it_was_made(trained: Trained) -> None:
+    run = json.loads((trained.folder / "run.json").read_text())
+    assert "--epochs 2" in run["command"] and run["seed"] == 0
+    assert {"torch", "transformers", "timm"} <= run["versions"].keys()
+    log = pd.read_csv(trained.folder / "training_log.csv")
+    assert list(log["epoch"]) == [1, 2]
+    assert log[["train_loss", "validation_loss", "validation_accuracy"]].notna().all(axis=None)
+    for picture in ("training_curve.png", "confusion.png", "tuning.png"):
+        assert len(Image.open(trained.folder / picture).convert("L").getcolors()) > 10
+    assert not (trained.folder / "unfinished").exists()
+
+
+def test_card_tells_what_was_measured(trained: Trained) -> None:
+    metrics = json.loads((trained.folder / "metrics.json").read_text())
+    card = ModelCard.load(trained.folder / "README.md")
+    results = {result.metric_type: result for result in card.data.eval_results}
+    assert results["accuracy"].metric_value == round(metrics["test"]["accuracy"], 4)
+    assert results["accuracy"].dataset_split == "test"
+    assert results["f1"].metric_value == round(metrics["test"]["macro_f1"], 4)
+    assert card.data.base_model == "timm/vgg16.tv_in1k"
+    for name, figures in metrics["test"]["per_class"].items():
+        assert f"| {name} | {figures['n']} | {figures['precision']:.3f} |" in card.text
+
+
+def test_trained_folder_was_pushed_whole(trained: Trained) -> None:
+    pushed = trained.hub.files("models/user/name")
+    assert pushed.keys() == {file.name for file in trained.folder.iterdir()}
+    weights = (trained.folder / "model.safetensors").read_bytes()
+    assert pushed["model.safetensors"] == weights
+    assert len(trained.hub.commits) == 1
+
+
+def test_table_of_trials(trained: Trained) -> None:
+    table = pd.read_csv(trained.folder / "tuning.csv")
+    assert len(table) == 2 and table["accuracy_mean"].is_monotonic_decreasing
+    assert (table["accuracy_std"] >= 0).all() and table["learning_rate"].nunique() == 2
+    recipe = json.loads((trained.folder / "run.json").read_text())["recipe"]
+    assert recipe["learning_rate"] == pytest.approx(table["learning_rate"][0])
+
+
+def test_one_seed_gives_the_same_weights(trained: Trained, tmp_path: Path) -> None:
+    recipe = json.loads((trained.folder / "run.json").read_text())["recipe"]
+    command = [*SCRIPT, "--epochs", "2", "--tune", "2", "--output", str(tmp_path / "vgg16")]
+    # Another home: the features are computed again.
+    run = subprocess.run(
+        command, cwd=ROOT, env=with_hub(trained.hub.url, tmp_path), capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert json.loads((tmp_path / "vgg16" / "run.json").read_text())["recipe"] == recipe
+    again = load_file(tmp_path / "vgg16" / "model.safetensors")
+    for name, weights in load_file(trained.folder / "model.safetensors").items():
+        assert torch.equal(weights, again[name]), name
+
+
+def test_push_that_fails_says_how_to_push_without_training(
+    trained: Trained, tmp_path: Path
+) -> None:
+    command = [*SCRIPT, "--epochs", "1", "--output", str(tmp_path / "my model")]
+    command += ["--push-to-hub", "user/other", "--private", "--revision", "trial"]
+    run = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=with_hub(trained.hub.url, trained.home),
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1 and "Traceback" not in run.stderr
+    assert run.stdout.startswith("There is no token of the Hub yet")
+    sentence = run.stderr.splitlines()[-1]
+    assert sentence.startswith("There is no token of the Hub here")
+    again = shlex.split(sentence.split("Without training again: ")[1])
+    environment = with_hub(trained.hub.url, trained.home, WRITE_TOKEN)
+    again[0] = sys.executable
+    run = subprocess.run(again, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "model.safetensors" in trained.hub.files("models/user/other", "trial")
+    assert trained.hub.private["models/user/other"]
+
+
+def test_several_processes_train_one_model(trained: Trained, tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    command = [*launch, SCRIPT[1], "--epochs", "2", "--output", str(tmp_path / "vgg16")]
+    run = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=with_hub(trained.hub.url, trained.home) | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("Saved:") == 1
+    accuracy = json.loads((tmp_path / "vgg16" / "metrics.json").read_text())["train"]["accuracy"]
+    assert accuracy > 0.5
+
+
+def test_killed_run_keeps_the_features_that_it_computed(trained: Trained, tmp_path: Path) -> None:
+    environment = with_hub(trained.hub.url, tmp_path)
+    command = [*SCRIPT, "--epochs", "2", "--output", str(tmp_path / "vgg16")]
+    run = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not (first := list(tmp_path.rglob("*.npy"))) and time.monotonic() < deadline:
+        assert run.poll() is None
+        time.sleep(0.05)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    written = first[0].stat().st_mtime_ns
+    again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert len(list(tmp_path.rglob("*.npy"))) == 2
+    assert first[0].stat().st_mtime_ns == written
+
+
+# One stage on features drawn at random; it kills itself at the given photo.
+STAGE = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np, torch
+from transformers import set_seed
+from training.features import Features
+from training.fine_tune import PATIENCE, TrainedLayers, train_stage
+from training.train_vgg import build_model
+
+folder, epochs, kill_at = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+
+class Killing(Features):
+    asked = 0
+    def __getitem__(self, index):
+        Killing.asked += 1
+        if Killing.asked == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+rng = np.random.default_rng(0)
+copies = [rng.random((42, 512, 7, 7), dtype=np.float32).astype(np.float16) for _ in range(2)]
+labels = rng.integers(0, 7, 42)
+set_seed(0)
+layers = TrainedLayers(build_model({}).timm_model, 0, torch.ones(7))
+train_stage(
+    layers,
+    Killing(copies, labels, np.arange(28), 1.0),
+    Features(copies, labels, np.arange(28, 42)),
+    folder,
+    learning_rate=2e-4,
+    batch_size=8,
+    weight_decay=0.1,
+    epochs=epochs,
+    seed=0,
+    stop_after=None,
+)
+print(Killing.asked)
+"""
+
+
+def run_stage(folder: Path, epochs: int, kill_at: int = 0) -> subprocess.CompletedProcess:
+    """Run STAGE in a process of its own."""
+    command = [sys.executable, "-c", STAGE, str(folder), str(epochs), str(kill_at)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_killed_training_loses_no_more_than_an_epoch(tmp_path: Path) -> None:
+    whole = run_stage(tmp_path / "whole", epochs=5)
+    assert whole.returncode == 0, whole.stderr
+    assert whole.stdout.splitlines()[-1] == str(5 * 28)
+
+    killed = run_stage(tmp_path / "killed", epochs=5, kill_at=3 * 28 + 10)
+    assert killed.returncode == -signal.SIGKILL
+    # A save that was cut short is no checkpoint.
+    (tmp_path / "killed" / "checkpoint-16").mkdir()
+    (tmp_path / "killed" / "checkpoint-16" / "trainer_state.json").write_text('{"epoch": 4')
+    resumed = run_stage(tmp_path / "killed", epochs=5)
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.splitlines()[-1] == str(2 * 28)
+
+    logs = [json.loads((tmp_path / name / "log.json").read_text()) for name in ("whole", "killed")]
+    assert [row["epoch"] for row in logs[1]] == [1, 2, 3, 4, 5]
+    assert pd.DataFrame(logs[1]).to_numpy() == pytest.approx(pd.DataFrame(logs[0]).to_numpy())
+    weights = load_file(tmp_path / "killed" / "finished.safetensors")
+    for name, expected in load_file(tmp_path / "whole" / "finished.safetensors").items():
+        assert torch.allclose(weights[name], expected, atol=1e-6), name
+
+
+def test_training_stops_early_and_keeps_the_best_epoch(tmp_path: Path) -> None:
+    run = run_stage(tmp_path, epochs=60)
+    assert run.returncode == 0, run.stderr
+    losses = [row["validation_loss"] for row in json.loads((tmp_path / "log.json").read_text())]
+    # Labels drawn at random: what is learned does not help, and the loss rises soon.
+    assert len(losses) < 60
+    assert np.argmin(losses) == len(losses) - 1 - PATIENCE
+
+
+def test_unfreezing_trains_the_last_blocks_alone() -> None:
+    model = build_model(trunk_weights(VGG16_CHECKPOINT / "model.safetensors"))
+    network = model.timm_model
+    layers = TrainedLayers(network, 1, torch.ones(7))
+    assert [type(layer) for layer in layers.blocks].count(nn.Conv2d) == 3
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    layers.train()
+    optimiser = torch.optim.AdamW(layers.parameters(), 1e-3)
+    layers(torch.rand(4, 512, 14, 14), torch.arange(4)).loss.backward()
+    optimiser.step()
+    changed = {
+        name for name, value in network.state_dict().items() if (value != before[name]).any()
+    }
+    start = block_start(network.features, 1)
+    frozen = {f"features.{index}" for index in range(start)}
+    assert "features.28.weight" in changed and "head.fc.weight" in changed
+    assert not any(name.rsplit(".", 1)[0] in frozen for name in changed)
+
+
+def test_last_blocks_on_frozen_features_are_the_network() -> None:
+    network = build_model(trunk_weights(VGG16_CHECKPOINT / "model.safetensors")).timm_model.eval()
+    pixels = torch.rand(2, 3, 224, 224)
+    with torch.inference_mode():
+        expected = network(pixels)
+        for unfreeze in (0, 1, 3):
+            layers = TrainedLayers(network, unfreeze, torch.ones(7)).eval()
+            before = network.features[: block_start(network.features, unfreeze)](pixels)
+            logits = layers(before, torch.zeros(2, dtype=torch.long)).logits
+            assert torch.allclose(logits, expected, atol=1e-4)
+
+
+def test_classes_of_few_photos_weigh_more() -> None:
+    labels = np.array([0] * 30 + [1] * 10)
+    weights = class_weights(labels, 2)
+    assert weights.tolist() == pytest.approx([40 / 60, 40 / 20])
+    assert (weights[labels].sum() / len(labels)).item() == pytest.approx(1)
+    assert class_weights(np.arange(7), 7).tolist() == [1.0] * 7
+
+
+def test_augmentation_chooses_among_the_copies_up_to_its_strength() -> None:
+    copies = [np.full((3, 1, 1, 1), index, dtype=np.float16) for index in range(5)]
+    features = Features(copies, np.array([0, 1, 2]))
+
+    def seen(strength: float) -> set[float]:
+        chosen = features.take(np.array([2]), strength)
+        return {chosen[0]["features"].item() for _ in range(200)}
+
+    assert seen(0.0) == {0} and seen(0.5) == {0, 1, 2} and seen(1.0) == {0, 1, 2, 3, 4}
+    assert features.take(np.array([2]))[0]["labels"] == 2
+
+
+def test_folds_keep_copies_of_a_photo_together(flipkart: Path) -> None:
+    photos = load_photos(flipkart / "products.csv")["train"]
+    groups, labels = np.array(digests(photos)), np.array(photos["label"])
+    assert len(set(groups)) < len(groups)
+    validated = []
+    for train, validation in folds(labels, groups.tolist(), seed=0):
+        assert not set(groups[train]) & set(groups[validation])
+        shares = np.bincount(labels[validation], minlength=7) / np.bincount(labels, minlength=7)
+        assert (abs(shares - 0.2) < 0.06).all()
+        validated += validation.tolist()
+    assert sorted(validated) == list(range(len(labels)))
 
 
 def test_init_that_is_no_vgg16_is_named(tmp_path: Path) -> None:
-    command = [sys.executable, "training/train_vgg.py", "--init", str(tmp_path / "none")]
+    command = [*SCRIPT, "--init", str(tmp_path / "none")]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 1
     assert "--init takes a safetensors file" in run.stderr and "Traceback" not in run.stderr
-
-
-def test_report_equals_scikit_learn() -> None:
-    rng = np.random.default_rng(0)
-    references = rng.integers(0, 7, 200)
-    predictions = np.where(rng.random(200) < 0.7, references, rng.integers(0, 7, 200))
-    report = ClassificationReport().compute(
-        predictions=predictions, references=references, labels=list(range(7))
-    )
-    assert report["accuracy"] == pytest.approx(accuracy_score(references, predictions))
-    assert report["macro_f1"] == pytest.approx(f1_score(references, predictions, average="macro"))
-    assert report["confusion_matrix"] == confusion_matrix(references, predictions).tolist()
-
-
-@pytest.mark.parametrize("right", [0, 7, 10])
-def test_interval_is_wilsons(right: int) -> None:
-    report = ClassificationReport().compute(
-        predictions=[0] * right + [1] * (10 - right), references=[0] * 10, labels=[0, 1]
-    )
-    z, n, p = 1.959963985, 10, right / 10
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    assert report["accuracy_ci95"] == pytest.approx([centre - half, centre + half], abs=1e-6)
-
-
-def test_comparison_counts_what_the_models_say(models: Models) -> None:
-    photos = load_photos()["test"]
-    report = measure(models, photos)
-    assert report["zero_shot"]["texts"] == list(DESCRIPTIONS.values())
-    assert report["vgg16"]["revision"] == models.vgg16_identity.revision
-    right = sum(
-        int(np.argmax(models.vgg16.classify(row["image"]).values)) == row["label"] for row in photos
-    )
-    assert report["vgg16"]["test"]["n"] == len(photos)
-    assert report["vgg16"]["test"]["accuracy"] == pytest.approx(right / len(photos))

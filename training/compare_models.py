@@ -55,7 +55,7 @@ def measure(models: Models, photos: Dataset) -> dict[str, dict]:
             "test": ClassificationReport().compute(
                 predictions=first_choices[key],
                 references=list(photos["label"]),
-                labels=list(range(len(CATEGORIES))),
+                categories=CATEGORIES,
             ),
         }
         for key, identity in identities.items()

@@ -1,0 +1,190 @@
+"""Publishing through the real huggingface_hub client to a Hub on the loopback address, and back."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from huggingface_hub import DatasetCard, ModelCard
+from transformers import pipeline
+
+from data.categories import CATEGORIES
+from data.load import SAMPLE, fingerprint, load_photos
+from space.checkpoints import VGG16_CHECKPOINT
+from tests.conftest import ROOT
+from tests.loopback_hub import READ_TOKEN, WRITE_TOKEN, LoopbackHub, run_with_hub, with_hub
+
+PHOTO = next((SAMPLE / "watches").iterdir())
+CLASSIFY = f"""
+import json
+from transformers import pipeline
+answer = pipeline("image-classification", model="user/name", device="cpu")({str(PHOTO)!r}, top_k=7)
+print(json.dumps(answer))
+"""
+IDENTITY = """
+import os
+os.environ["VGG16_MODEL"] = "user/name"
+from space.checkpoints import load_vgg16
+identity = load_vgg16()[1]
+print(identity.checkpoint, identity.revision)
+"""
+LOAD = """
+import json
+from datasets import load_dataset
+from data.load import fingerprint
+photos = load_dataset("user/name")
+names = photos["train"].features["label"].names
+print(json.dumps([names, {split: fingerprint(rows) for split, rows in photos.items()}]))
+"""
+LOAD_AGAIN = """
+import json
+from data.load import fingerprint, load_photos
+photos = load_photos("user/name")
+print(json.dumps({split: fingerprint(rows) for split, rows in photos.items()}))
+"""
+DOWNLOAD = """
+from huggingface_hub import snapshot_download
+print(snapshot_download("user/name", repo_type="space"))
+"""
+
+
+def run_script(
+    *command: str, url: str, home: Path, token: str = WRITE_TOKEN
+) -> subprocess.CompletedProcess:
+    """Run one of the repository's scripts with a Hub and a token."""
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=with_hub(url, home, token),
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def model_hub(tmp_path_factory: pytest.TempPathFactory) -> LoopbackHub:
+    """A Hub to which the bundled checkpoint was published, privately."""
+    command = ["training/publish.py", "user/name", "--folder", "space/vgg16", "--private"]
+    with LoopbackHub({}) as hub:
+        run = run_script(*command, url=hub.url, home=tmp_path_factory.mktemp("home"))
+        assert run.returncode == 0, run.stderr
+        yield hub
+
+
+def test_pipeline_answers_from_the_hub_as_from_the_folder(
+    model_hub: LoopbackHub, tmp_path: Path
+) -> None:
+    answer = json.loads(run_with_hub(CLASSIFY, model_hub.url, tmp_path).splitlines()[-1])
+    local = pipeline("image-classification", model=str(VGG16_CHECKPOINT), device="cpu")
+    expected = local(str(PHOTO), top_k=7)
+    assert [row["label"] for row in answer] == [row["label"] for row in expected]
+    assert [row["score"] for row in answer] == pytest.approx([row["score"] for row in expected])
+
+
+def test_demo_shows_the_published_model(model_hub: LoopbackHub, tmp_path: Path) -> None:
+    printed = run_with_hub(IDENTITY, model_hub.url, tmp_path).split()
+    assert printed == ["user/name", model_hub.repositories["models/user/name", "main"].sha]
+
+
+def test_model_is_one_commit_with_a_card(model_hub: LoopbackHub) -> None:
+    assert len(model_hub.commits) == 1
+    assert model_hub.private["models/user/name"]
+    files = model_hub.files("models/user/name")
+    assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= set(files)
+    card = ModelCard(files["README.md"].decode())
+    assert card.data.pipeline_tag == "image-classification"
+    assert card.data.library_name == "transformers"
+    assert card.data.eval_results[0].metric_type == "accuracy"
+    assert 'model="user/name"' in card.text
+
+
+def test_repository_that_exists_gets_a_new_commit(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"new")
+    (tmp_path / "config.json").write_text("{}")
+    command = ["training/publish.py", "user/name", "--folder", str(tmp_path)]
+    with LoopbackHub({"models/user/name@main": VGG16_CHECKPOINT}) as hub:
+        assert run_script(*command, url=hub.url, home=tmp_path).returncode == 0
+        assert len(hub.commits) == 1
+        files = hub.files("models/user/name")
+        assert files["model.safetensors"] == b"new" and "README.md" in files
+
+        branch = run_script(*command, "--revision", "trial", url=hub.url, home=tmp_path)
+        assert branch.returncode == 0, branch.stderr
+        assert hub.files("models/user/name", "trial")["model.safetensors"] == b"new"
+
+
+def test_data_set_is_loaded_as_it_was_published(tmp_path: Path) -> None:
+    with LoopbackHub({}) as hub:
+        run = run_script("data/publish.py", "user/name", url=hub.url, home=tmp_path)
+        assert run.returncode == 0, run.stderr
+        names, found = json.loads(run_with_hub(LOAD, hub.url, tmp_path).splitlines()[-1])
+        again = json.loads(run_with_hub(LOAD_AGAIN, hub.url, tmp_path).splitlines()[-1])
+        card = DatasetCard(hub.files("datasets/user/name")["README.md"].decode())
+        assert len(hub.commits) == 1
+    assert names == CATEGORIES
+    expected = {split: fingerprint(rows) for split, rows in load_photos().items()}
+    assert found == expected
+    # The loader splits anew, by content: the same photos are in each split.
+    assert again.keys() == expected.keys() and again == expected
+    assert card.data.license == "mit" and "render" in card.text
+    assert card.data.dataset_info["features"][0]["name"] == "image"
+
+
+def test_other_photos_get_a_card_of_their_own(tmp_path: Path) -> None:
+    command = ["data/publish.py", "user/name", "--dataset", str(SAMPLE)]
+    with LoopbackHub({}) as hub:
+        run = run_script(*command, url=hub.url, home=tmp_path)
+        assert run.returncode == 0, run.stderr
+        card = DatasetCard(hub.files("datasets/user/name")["README.md"].decode())
+    assert card.data.license == "unknown" and "98 photos in 7 categories" in card.text
+
+
+def test_space_is_the_repository_without_its_tests(tmp_path: Path) -> None:
+    with LoopbackHub({}) as hub:
+        run = run_script("space/publish.py", "user/name", url=hub.url, home=tmp_path)
+        assert run.returncode == 0, run.stderr
+        fetched = Path(run_with_hub(DOWNLOAD, hub.url, tmp_path).splitlines()[-1])
+    files = {file.relative_to(fetched).as_posix() for file in fetched.rglob("*") if file.is_file()}
+    assert {"app.py", "requirements.txt", "README.md", "space/vgg16/model.safetensors"} <= files
+    assert all((fetched / file).read_bytes() == (ROOT / file).read_bytes() for file in files)
+    assert not any("__pycache__" in file or file.startswith(("tests/", ".")) for file in files)
+
+
+@pytest.mark.parametrize(
+    ("token", "reason"),
+    [
+        ("", "There is no token of the Hub here; log in with `hf auth login`."),
+        ("hf_of_nobody", "the Hub does not know the token"),
+        (READ_TOKEN, "the token may not write there"),
+    ],
+)
+def test_token_that_does_not_do_is_one_sentence(token: str, reason: str, tmp_path: Path) -> None:
+    with LoopbackHub({}) as hub:
+        run = run_script("space/publish.py", "user/name", url=hub.url, home=tmp_path, token=token)
+    assert run.returncode == 1
+    assert reason in run.stderr and run.stderr.count("\n") == 1
+    assert not token or token not in run.stderr + run.stdout
+
+
+def test_connection_lost_halfway_publishes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(bytes(10**7))
+    command = ["training/publish.py", "user/name", "--folder", str(tmp_path)]
+    with LoopbackHub({}, cut=True) as hub:
+        run = run_script(*command, url=hub.url, home=tmp_path)
+        assert hub.commits == []
+    assert run.returncode == 1 and "Traceback" not in run.stderr
+    assert "the connection to the Hub was lost" in run.stderr
+    assert "run this command again" in run.stderr
+
+
+def test_hub_out_of_reach_is_one_sentence(tmp_path: Path) -> None:
+    run = run_script("data/publish.py", "user/name", url="http://127.0.0.1:9", home=tmp_path)
+    assert run.returncode == 1 and "Traceback" not in run.stderr
+    assert "the connection to the Hub was lost" in run.stderr
+
+
+def test_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    command = ["training/publish.py", "user/name", "--folder", str(tmp_path)]
+    run = run_script(*command, url="http://127.0.0.1:9", home=tmp_path)
+    assert run.returncode == 1 and "holds no trained model" in run.stderr
