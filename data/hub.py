@@ -22,7 +22,7 @@ class PublishError(RuntimeError):
     """Files that could not be published; the text is one sentence that says what to do."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_publishing_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what every script that publishes takes, beside the repository's name."""
     parser.add_argument("--private", action="store_true", help="of a new repository: yours alone")
     parser.add_argument("--revision", help="a branch, made where it is missing (default: main)")

@@ -13,6 +13,7 @@ A source is one of
 * nothing: the bundled sample.
 """
 
+import argparse
 import hashlib
 import json
 from collections import Counter
@@ -49,6 +50,12 @@ TEST_SHARE = VALIDATION_SHARE = 0.15
 
 class DataError(ValueError):
     """Photos that cannot be loaded as asked; the text says what to mend."""
+
+
+def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what every script that loads labelled photos takes."""
+    parser.add_argument("--dataset", help="a CSV, an image folder, or a Hub id (default: sample)")
+    parser.add_argument("--skip-broken", action="store_true", help="leave out unreadable photos")
 
 
 def load_photos(source: str | Path | None = None, *, skip_broken: bool = False) -> DatasetDict:

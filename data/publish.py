@@ -19,8 +19,8 @@ from datasets.table import embed_table_storage
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from data.categories import CATEGORIES
-from data.hub import PublishError, add_arguments, publish
-from data.load import DataError, load_photos, summary
+from data.hub import PublishError, add_publishing_arguments, publish
+from data.load import DataError, add_dataset_arguments, load_photos, summary
 
 CARD = Path(__file__).parent / "README.md"
 
@@ -28,7 +28,7 @@ CARD = Path(__file__).parent / "README.md"
 def main() -> None:
     """Load, write as Parquet files with a card, publish."""
     arguments = _arguments()
-    photos = load_photos(arguments.dataset)
+    photos = load_photos(arguments.dataset, skip_broken=arguments.skip_broken)
     print(summary(photos))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -90,8 +90,8 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("repository", help="user/name")
-    parser.add_argument("--dataset", help="a CSV, an image folder, or a Hub id (default: sample)")
-    add_arguments(parser)
+    add_dataset_arguments(parser)
+    add_publishing_arguments(parser)
     return parser.parse_args()
 
 

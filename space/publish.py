@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from data.hub import PublishError, add_arguments, publish
+from data.hub import PublishError, add_publishing_arguments, publish
 
 # The training goes along, so that who copies the Space can train as well.
 PARTS = ("app.py", "README.md", "LICENSE", "requirements.txt", "data", "space", "training")
@@ -49,7 +49,7 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("repository", help="user/name")
-    add_arguments(parser)
+    add_publishing_arguments(parser)
     return parser.parse_args()
 
 

@@ -28,17 +28,23 @@ from transformers import (
 )
 
 from data.categories import CATEGORIES
-from data.load import load_photos
+from data.load import add_dataset_arguments, load_photos
 from space.checkpoints import VGG16_CHECKPOINT
 from training import features
-from training.fine_tune import Recipe, TrainedLayers, block_start, train_stage
-from training.train_vgg import PREPARATION, PROCESSOR, build_model, trunk_weights
+from training.fine_tune import Recipe, TrainedLayers, train_stage
+from training.network import (
+    PREPARATION,
+    PROCESSOR,
+    block_start,
+    build_model,
+    trunk_weights,
+)
 
 
 def main() -> None:
     """Time both, print the ratio."""
     arguments = _arguments()
-    photos = load_photos(arguments.dataset)["train"]
+    photos = load_photos(arguments.dataset, skip_broken=arguments.skip_broken)["train"]
     photos = photos.select(range(0, len(photos), max(1, len(photos) // arguments.photos)))
     ours, plain = epoch(photos, arguments.unfreeze), plain_epoch(photos)
     print(f"An epoch of {len(photos)} photos, {torch.get_num_threads()} threads:")
@@ -57,7 +63,7 @@ def epoch(photos: Dataset, unfreeze: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         features.CACHE = Path(folder)
         start = time.perf_counter()
-        seen = features.frozen_features(frozen, PROCESSOR, photos, copies=1, seed=0)
+        seen = features.frozen_features(frozen, PROCESSOR, photos, copies=1)
         train_stage(
             layers,
             seen,
@@ -99,7 +105,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--dataset", help="a CSV, an image folder, or a Hub id (default: sample)")
+    add_dataset_arguments(parser)
     parser.add_argument("--photos", type=int, default=64, help="so many of train (default: 64)")
     parser.add_argument("--unfreeze", type=int, default=0, help="blocks that are trained")
     return parser.parse_args()

@@ -3,6 +3,7 @@
 import json
 import math
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,13 +23,13 @@ from torch import nn
 from transformers import pipeline
 
 from data.categories import CATEGORIES
-from data.load import digests, load_photos
+from data.load import SAMPLE, digests, load_photos
 from space.checkpoints import VGG16_CHECKPOINT
 from tests.conftest import ROOT
 from tests.loopback_hub import WRITE_TOKEN, LoopbackHub, with_hub
 from training.features import Features
-from training.fine_tune import PATIENCE, TrainedLayers, block_start, class_weights
-from training.train_vgg import build_model, trunk_weights
+from training.fine_tune import PATIENCE, TrainedLayers, class_weights
+from training.network import block_start, build_model, trunk_weights
 from training.tune import folds
 
 SCRIPT = [sys.executable, "training/train_vgg.py"]
@@ -121,69 +122,56 @@ def test_table_of_trials(trained: Trained) -> None:
     assert recipe["learning_rate"] == pytest.approx(table["learning_rate"][0])
 
 
-def test_one_seed_gives_the_same_weights(trained: Trained, tmp_path: Path) -> None:
-    recipe = json.loads((trained.folder / "run.json").read_text())["recipe"]
-    command = [*SCRIPT, "--epochs", "2", "--tune", "2", "--output", str(tmp_path / "vgg16")]
-    # Another home: the features are computed again.
-    run = subprocess.run(
-        command, cwd=ROOT, env=with_hub(trained.hub.url, tmp_path), capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr
-    assert json.loads((tmp_path / "vgg16" / "run.json").read_text())["recipe"] == recipe
-    again = load_file(tmp_path / "vgg16" / "model.safetensors")
-    for name, weights in load_file(trained.folder / "model.safetensors").items():
-        assert torch.equal(weights, again[name]), name
+@pytest.fixture(scope="module")
+def unpushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    """An epoch on half of the sample, as a folder, that could not be pushed without a token."""
+    home = tmp_path_factory.mktemp("home")
+    for category in SAMPLE.iterdir():
+        (home / "photos" / category.name).mkdir(parents=True)
+        for photo in sorted(category.iterdir())[::2]:
+            (home / "photos" / category.name / photo.name).write_bytes(photo.read_bytes())
+    with LoopbackHub({}) as hub:
+        push = ["--push-to-hub", "user/name", "--private", "--revision", "trial"]
+        run = subprocess.run(
+            [*small_training(home), *push],
+            cwd=ROOT,
+            env=with_hub(hub.url, home),
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 1 and "Traceback" not in run.stderr, run.stderr
+        assert run.stdout.startswith("There is no token of the Hub yet")
+        yield Trained(home / "my model", run.stderr.splitlines()[-1], hub, home)
 
 
-def test_push_that_fails_says_how_to_push_without_training(
-    trained: Trained, tmp_path: Path
-) -> None:
-    command = [*SCRIPT, "--epochs", "1", "--output", str(tmp_path / "my model")]
-    command += ["--push-to-hub", "user/other", "--private", "--revision", "trial"]
-    run = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=with_hub(trained.hub.url, trained.home),
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 1 and "Traceback" not in run.stderr
-    assert run.stdout.startswith("There is no token of the Hub yet")
-    sentence = run.stderr.splitlines()[-1]
+def small_training(home: Path, output: str = "my model") -> list[str]:
+    """The command of a training of seconds."""
+    options = {"--dataset": home / "photos", "--output": home / output, "--epochs": 2}
+    return [*SCRIPT, *(str(part) for option in options.items() for part in option)]
+
+
+def test_push_that_fails_says_how_to_push_without_training(unpushed: Trained) -> None:
+    sentence, command = unpushed.printed.split(" Without training again: ")
     assert sentence.startswith("There is no token of the Hub here")
-    again = shlex.split(sentence.split("Without training again: ")[1])
-    environment = with_hub(trained.hub.url, trained.home, WRITE_TOKEN)
-    again[0] = sys.executable
-    run = subprocess.run(again, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert "model.safetensors" in trained.hub.files("models/user/other", "trial")
-    assert trained.hub.private["models/user/other"]
-
-
-def test_several_processes_train_one_model(trained: Trained, tmp_path: Path) -> None:
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    command = [*launch, SCRIPT[1], "--epochs", "2", "--output", str(tmp_path / "vgg16")]
+    python, *again = shlex.split(command)
+    assert python == "python"
+    environment = with_hub(unpushed.hub.url, unpushed.home, WRITE_TOKEN)
     run = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=with_hub(trained.hub.url, trained.home) | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
+        [sys.executable, *again], cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.count("Saved:") == 1
-    accuracy = json.loads((tmp_path / "vgg16" / "metrics.json").read_text())["train"]["accuracy"]
-    assert accuracy > 0.5
+    assert "model.safetensors" in unpushed.hub.files("models/user/name", "trial")
+    assert unpushed.hub.private["models/user/name"]
 
 
-def test_killed_run_keeps_the_features_that_it_computed(trained: Trained, tmp_path: Path) -> None:
-    environment = with_hub(trained.hub.url, tmp_path)
-    command = [*SCRIPT, "--epochs", "2", "--output", str(tmp_path / "vgg16")]
+def test_killed_run_goes_on_to_the_same_weights(unpushed: Trained, tmp_path: Path) -> None:
+    shutil.copytree(unpushed.home / "photos", tmp_path / "photos")
+    environment = with_hub(unpushed.hub.url, tmp_path)
+    command = small_training(tmp_path)
     run = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 120
-    while not (first := list(tmp_path.rglob("*.npy"))) and time.monotonic() < deadline:
+    while not (first := list(tmp_path.rglob("*.npy"))):
         assert run.poll() is None
         time.sleep(0.05)
     run.send_signal(signal.SIGKILL)
@@ -191,8 +179,28 @@ def test_killed_run_keeps_the_features_that_it_computed(trained: Trained, tmp_pa
     written = first[0].stat().st_mtime_ns
     again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
+    # What was computed is taken up, and all comes out as in another run with the same seed.
     assert len(list(tmp_path.rglob("*.npy"))) == 2
     assert first[0].stat().st_mtime_ns == written
+    weights = load_file(tmp_path / "my model" / "model.safetensors")
+    for name, expected in load_file(unpushed.folder / "model.safetensors").items():
+        assert torch.equal(weights[name], expected), name
+
+
+def test_several_processes_train_one_model(unpushed: Trained) -> None:
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    _, *command = small_training(unpushed.home, "of two")
+    run = subprocess.run(
+        [sys.executable, *launch, *command],
+        cwd=ROOT,
+        env=with_hub(unpushed.hub.url, unpushed.home) | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("Saved:") == 1
+    metrics = json.loads((unpushed.home / "of two" / "metrics.json").read_text())
+    assert metrics["train"]["accuracy"] > 0.5
 
 
 # One stage on features drawn at random; it kills itself at the given photo.
@@ -203,7 +211,7 @@ import numpy as np, torch
 from transformers import set_seed
 from training.features import Features
 from training.fine_tune import PATIENCE, TrainedLayers, train_stage
-from training.train_vgg import build_model
+from training.network import build_model
 
 folder, epochs, kill_at = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 

@@ -18,7 +18,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 
 from data.categories import CATEGORIES, DESCRIPTIONS
-from data.load import DataError, load_photos, summary
+from data.load import DataError, add_dataset_arguments, load_photos, summary
 from space.checkpoints import CheckpointError
 from space.compare import REPORT, Models, compare, load_models
 from training.metrics import ClassificationReport, as_sentence
@@ -66,8 +66,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--dataset", help="a CSV, an image folder, or a Hub id (default: sample)")
-    parser.add_argument("--skip-broken", action="store_true", help="leave out unreadable photos")
+    add_dataset_arguments(parser)
     parser.add_argument("--output", type=Path, default=REPORT.parent, help="a folder")
     return parser.parse_args()
 

@@ -29,10 +29,11 @@ from transformers.modeling_outputs import ImageClassifierOutput
 
 from space.arithmetic import mixed_precision
 from training.features import Features
+from training.network import block_start
 
 PATIENCE = 8
-# A VGG16 has five blocks of convolutions, each closed by a pooling.
-BLOCKS = 5
+# Of the blocks: an epoch costs as much as thirty of the head, and the best one comes early.
+TRUNK_EPOCHS = 5
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,10 @@ class Recipe:
     dropout: float = 0.25
     # AdamW's, decoupled from the gradient: large, since 3.2 M weights meet a few hundred photos.
     weight_decay: float = 1.0
-    augmentation: float = 0.5
+    augmentation: float = 1.0
     # The last blocks of convolutions that are trained after the head, and their learning rate.
     unfreeze: int = 0
     trunk_learning_rate: float = 1e-5
-
-
-def block_start(trunk: nn.Sequential, unfreeze: int) -> int:
-    """The index of the first layer of the last `unfreeze` blocks of a VGG's convolutions."""
-    ends = [i + 1 for i, layer in enumerate(trunk) if isinstance(layer, nn.MaxPool2d)]
-    return [0, *ends][BLOCKS - unfreeze]
 
 
 class TrainedLayers(nn.Module):
@@ -136,7 +131,7 @@ def fine_tune(
             learning_rate=recipe.trunk_learning_rate if unfreeze else recipe.learning_rate,
             batch_size=recipe.batch_size,
             weight_decay=recipe.weight_decay,
-            epochs=epochs,
+            epochs=min(epochs, TRUNK_EPOCHS) if unfreeze else epochs,
             seed=seed,
             stop_after=stop_after[unfreeze] if stop_after else None,
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from data.hub import PublishError, add_arguments, publish
+from data.hub import PublishError, add_publishing_arguments, publish
 
 
 def publish_model(folder: Path, repository: str, private: bool, revision: str | None) -> str:
@@ -48,7 +48,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("repository", help="user/name")
     parser.add_argument("--folder", type=Path, default=Path("vgg16-finetuned"))
-    add_arguments(parser)
+    add_publishing_arguments(parser)
     return parser.parse_args()
 
 

@@ -34,40 +34,20 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from huggingface_hub import get_token
-from safetensors.torch import load_file
-from torch import nn
-from transformers import (
-    TimmWrapperConfig,
-    TimmWrapperForImageClassification,
-    TimmWrapperImageProcessor,
-    set_seed,
-)
+from transformers import TimmWrapperForImageClassification, set_seed
 
-from data.categories import CATEGORIES
-from data.hub import PublishError, add_arguments
-from data.load import DataError, digests, fingerprint, load_photos, summary
-from space.checkpoints import VGG16_CHECKPOINT, CheckpointError, find_checkpoint
+from data.hub import PublishError, add_publishing_arguments
+from data.load import DataError, add_dataset_arguments, digests, fingerprint, load_photos, summary
+from space.checkpoints import CheckpointError
 from training.features import Features, frozen_features
-from training.fine_tune import BLOCKS, Recipe, best_epochs, block_start, fine_tune
+from training.fine_tune import Recipe, best_epochs, fine_tune
 from training.metrics import as_sentence
+from training.network import BLOCKS, PROCESSOR, block_start, build_model, save, trunk_weights
 from training.publish import publish_model
 from training.report import write_report
 from training.tune import folds, tune
 
-IMAGENET = "timm/vgg16.tv_in1k"
-# A photo is letterboxed to the network's square: nothing is cut off and nothing is stretched.
-PREPARATION = {
-    "architecture": "vgg16",
-    "num_classes": len(CATEGORIES),
-    "input_size": [3, 224, 224],
-    "interpolation": "bicubic",
-    "crop_pct": 1.0,
-    "crop_mode": "border",
-    "mean": [0.485, 0.456, 0.406],
-    "std": [0.229, 0.224, 0.225],
-}
-PROCESSOR = TimmWrapperImageProcessor(PREPARATION, architecture="vgg16")
-COPIES = 12
+COPIES = 8
 
 
 def main() -> None:
@@ -84,7 +64,8 @@ def main() -> None:
     state.wait_for_everyone()
 
     seen = concatenate_datasets([photos["train"], photos["validation"]])
-    features_of = partial(trunk_features, trunk, seen, arguments)
+    # An epoch sees each photo once: more copies than epochs would never be looked at.
+    features_of = partial(trunk_features, trunk, seen, min(COPIES, arguments.epochs))
     build = partial(build_model, trunk)
     recipe = Recipe(unfreeze=arguments.unfreeze)
     if arguments.tune:
@@ -136,90 +117,24 @@ def train(
 
 
 def trunk_features(
-    trunk: dict[str, torch.Tensor], photos: Dataset, arguments: argparse.Namespace, unfreeze: int
+    trunk: dict[str, torch.Tensor], photos: Dataset, copies: int, unfreeze: int
 ) -> dict[int, Features]:
     """What lies before the trained layers, for the stages of a training.
 
     Args:
         trunk: the weights of the convolutions.
         photos: of train and validation.
-        arguments: of the command.
+        copies: of each photo, the first as it is.
         unfreeze: the number of blocks that are trained in the end.
 
     Returns:
         The features before the head (0) and before the last `unfreeze` blocks.
     """
     layers = build_model(trunk).timm_model.features
-    # An epoch sees each photo once: more copies than epochs would never be looked at.
-    copies = min(COPIES, arguments.epochs)
     return {
-        stage: frozen_features(
-            layers[: block_start(layers, stage)], PROCESSOR, photos, copies, arguments.seed
-        )
+        stage: frozen_features(layers[: block_start(layers, stage)], PROCESSOR, photos, copies)
         for stage in sorted({0, unfreeze})
     }
-
-
-def build_model(
-    trunk: dict[str, torch.Tensor], dropout: float = Recipe.dropout
-) -> TimmWrapperForImageClassification:
-    """VGG16 (Simonyan & Zisserman 2014) with narrow added layers, drawn anew.
-
-    The two dense layers of 4,096 that ImageNet's network has would only overfit a thousand photos;
-    here the first is 128 wide, which leaves 18.5 M parameters of 138 M.
-
-    Args:
-        trunk: the weights of the convolutions, `features.*`.
-        dropout: before each of the last two layers.
-    """
-    config = TimmWrapperConfig(
-        architecture="vgg16",
-        model_args={"mlp_ratio": 1 / 32, "drop_rate": dropout},
-        id2label=dict(enumerate(CATEGORIES)),
-        label2id={name: index for index, name in enumerate(CATEGORIES)},
-        pretrained_cfg=PREPARATION,
-    )
-    model = TimmWrapperForImageClassification(config)
-    # As PyTorch draws them: transformers' own are too large for these layers.
-    for layer in [*model.timm_model.pre_logits.modules(), *model.timm_model.head.modules()]:
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.reset_parameters()
-    model.timm_model.load_state_dict(trunk, strict=False)
-    return model
-
-
-def trunk_weights(init: Path | None) -> dict[str, torch.Tensor]:
-    """The weights of VGG16's convolutions, float32: of a file, of ImageNet, or the bundled ones.
-
-    Raises:
-        CheckpointError: the file is missing or holds no VGG16 trunk.
-    """
-    file = init
-    if file is None:
-        try:
-            file = find_checkpoint(IMAGENET) / "model.safetensors"
-        except CheckpointError as error:
-            file = VGG16_CHECKPOINT / "model.safetensors"
-            print(f"Starting from the bundled trunk: {error}")
-    if not file.is_file():
-        raise CheckpointError(f"{file} is not there; --init takes a safetensors file.")
-    weights = {key.removeprefix("timm_model."): value for key, value in load_file(file).items()}
-    trunk = {key: value.float() for key, value in weights.items() if key.startswith("features.")}
-    if len(trunk) != 26:
-        raise CheckpointError(
-            f"{file} does not hold the 13 convolutions of VGG16 as timm names it."
-        )
-    return trunk
-
-
-def save(model: TimmWrapperForImageClassification, folder: Path) -> None:
-    """Save the weights in 16 bits, to be computed with in 32: halves are slow on a processor."""
-    model.half().save_pretrained(folder)
-    model.config.dtype = torch.float32
-    model.config.save_pretrained(folder)
-    # transformers reads the processor's settings from config.json, and this file to know which.
-    processor = {"image_processor_type": type(PROCESSOR).__name__, **PROCESSOR.to_dict()}
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n")
 
 
 def _take_up(arguments: argparse.Namespace, photos: DatasetDict) -> None:
@@ -246,6 +161,9 @@ def _leave(
 ) -> None:
     """Save and measure the model, and publish it where that was asked for."""
     output = arguments.output
+    if not arguments.tune:
+        for stale in output.glob("tuning.*"):
+            stale.unlink()
     save(model, output)
     dataset = arguments.dataset or "the bundled sample of rendered photos"
     metrics = write_report(
@@ -273,8 +191,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--dataset", help="a CSV, an image folder, or a Hub id (default: sample)")
-    parser.add_argument("--skip-broken", action="store_true", help="leave out unreadable photos")
+    add_dataset_arguments(parser)
     parser.add_argument("--init", type=Path, help="a safetensors file with VGG16's convolutions")
     parser.add_argument("--output", type=Path, default=Path("vgg16-finetuned"), help="a folder")
     parser.add_argument(
@@ -298,7 +215,7 @@ def _arguments() -> argparse.Namespace:
         "--refit", action="store_true", help="train again on train and validation together"
     )
     parser.add_argument("--push-to-hub", metavar="USER/NAME", help="publish the trained folder")
-    add_arguments(parser)
+    add_publishing_arguments(parser)
     return parser.parse_args()
 
 

@@ -23,18 +23,20 @@ from training.fine_tune import Recipe, best_epochs, fine_tune
 FOLDS = 5
 
 
-def folds(labels: np.ndarray, groups: list[str], seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def folds(
+    labels: np.ndarray, groups: list[str], seed: int, parts: int = FOLDS
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Indices to train and to validate on: classes in like shares, copies of a photo together.
 
     Raises:
         DataError: a class has fewer photos than there are folds.
     """
-    if min(np.bincount(labels)) < FOLDS:
+    if min(np.bincount(labels)) < parts:
         raise DataError(
-            f"Cross-validation in {FOLDS} parts needs {FOLDS} photos of each category in train and "
+            f"Cross-validation in {parts} parts needs {parts} photos of each category in train and "
             "validation; train without --tune, or on more photos."
         )
-    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
     return list(splitter.split(labels, labels, groups))
 
 
@@ -84,12 +86,13 @@ def tune(
     """
     state = PartialState()
     study = _study(folder / "unfinished", start, seed) if state.is_main_process else None
-    done = [len(study.get_trials(states=[optuna.trial.TrialState.COMPLETE])) if study else 0]
-    for number in range(broadcast_object_list(done)[0], trials):
+    done = broadcast_object_list([len(_complete(study)) if study else 0])[0]
+    for number in range(done, trials):
         trial = study.ask() if study else None
         recipe = broadcast_object_list([_ask(trial, start) if trial else None])[0]
+        features = features_of(recipe.unfreeze)
         state.print(f"Trial {number + 1} of {trials}: {recipe}")
-        scores = cross_validate(build, features_of(recipe.unfreeze), recipe, splits, epochs, seed)
+        scores = cross_validate(build, features, recipe, splits, epochs, seed)
         if trial:
             trial.set_user_attr("recipe", asdict(recipe))
             trial.set_user_attr("loss", scores["validation_loss"].tolist())
@@ -110,14 +113,20 @@ def _study(folder: Path, start: Recipe, seed: int) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=5),
         storage=f"sqlite:///{folder / 'tuning.db'}",
         study_name="vgg16",
         load_if_exists=True,
     )
-    if not study.trials:
+    done = len(_complete(study))
+    # Taken up again, the search must not draw what it drew before.
+    study.sampler = optuna.samplers.TPESampler(seed=seed + done, n_startup_trials=5)
+    if not done:
         study.enqueue_trial(asdict(start))
     return study
+
+
+def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
 
 
 def _ask(trial: optuna.Trial, start: Recipe) -> Recipe:
@@ -143,7 +152,7 @@ def _ask(trial: optuna.Trial, start: Recipe) -> Recipe:
 def _table(study: optuna.Study) -> pd.DataFrame:
     """A row a trial, best first: its recipe, mean and spread over the folds."""
     rows = []
-    for trial in study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
+    for trial in _complete(study):
         accuracy, loss = np.array(trial.user_attrs["accuracy"]), np.array(trial.user_attrs["loss"])
         rows.append(
             {

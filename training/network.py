@@ -1,0 +1,100 @@
+"""VGG16 as it is trained: its starting weights, its layers, and how it is saved."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from transformers import (
+    TimmWrapperConfig,
+    TimmWrapperForImageClassification,
+    TimmWrapperImageProcessor,
+)
+
+from data.categories import CATEGORIES
+from space.checkpoints import VGG16_CHECKPOINT, CheckpointError, find_checkpoint
+
+IMAGENET = "timm/vgg16.tv_in1k"
+# A photo is letterboxed to the network's square: nothing is cut off and nothing is stretched.
+PREPARATION = {
+    "architecture": "vgg16",
+    "num_classes": len(CATEGORIES),
+    "input_size": [3, 224, 224],
+    "interpolation": "bicubic",
+    "crop_pct": 1.0,
+    "crop_mode": "border",
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+}
+PROCESSOR = TimmWrapperImageProcessor(PREPARATION, architecture="vgg16")
+# A VGG16 has five blocks of convolutions, each closed by a pooling.
+BLOCKS = 5
+
+
+def build_model(
+    trunk: dict[str, torch.Tensor], dropout: float = 0.0
+) -> TimmWrapperForImageClassification:
+    """VGG16 (Simonyan & Zisserman 2014) with narrow added layers, drawn anew.
+
+    The two dense layers of 4,096 that ImageNet's network has would only overfit a thousand photos;
+    here the first is 128 wide, which leaves 18.5 M parameters of 138 M.
+
+    Args:
+        trunk: the weights of the convolutions, `features.*`.
+        dropout: before each of the last two layers.
+    """
+    config = TimmWrapperConfig(
+        architecture="vgg16",
+        model_args={"mlp_ratio": 1 / 32, "drop_rate": dropout},
+        id2label=dict(enumerate(CATEGORIES)),
+        label2id={name: index for index, name in enumerate(CATEGORIES)},
+        pretrained_cfg=PREPARATION,
+    )
+    model = TimmWrapperForImageClassification(config)
+    # As PyTorch draws them: transformers' own are too large for these layers.
+    for layer in [*model.timm_model.pre_logits.modules(), *model.timm_model.head.modules()]:
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.reset_parameters()
+    model.timm_model.load_state_dict(trunk, strict=False)
+    return model
+
+
+def block_start(trunk: nn.Sequential, unfreeze: int) -> int:
+    """The index of the first layer of the last `unfreeze` blocks of a VGG's convolutions."""
+    ends = [i + 1 for i, layer in enumerate(trunk) if isinstance(layer, nn.MaxPool2d)]
+    return [0, *ends][BLOCKS - unfreeze]
+
+
+def trunk_weights(init: Path | None) -> dict[str, torch.Tensor]:
+    """The weights of VGG16's convolutions, float32: of a file, of ImageNet, or the bundled ones.
+
+    Raises:
+        CheckpointError: the file is missing or holds no VGG16 trunk.
+    """
+    file = init
+    if file is None:
+        try:
+            file = find_checkpoint(IMAGENET) / "model.safetensors"
+        except CheckpointError as error:
+            file = VGG16_CHECKPOINT / "model.safetensors"
+            print(f"Starting from the bundled trunk: {error}")
+    if not file.is_file():
+        raise CheckpointError(f"{file} is not there; --init takes a safetensors file.")
+    weights = {key.removeprefix("timm_model."): value for key, value in load_file(file).items()}
+    trunk = {key: value.float() for key, value in weights.items() if key.startswith("features.")}
+    if len(trunk) != 26:
+        raise CheckpointError(
+            f"{file} does not hold the 13 convolutions of VGG16 as timm names it."
+        )
+    return trunk
+
+
+def save(model: TimmWrapperForImageClassification, folder: Path) -> None:
+    """Save the weights in 16 bits, to be computed with in 32: halves are slow on a processor."""
+    model.half().save_pretrained(folder)
+    model.config.dtype = torch.float32
+    model.config.save_pretrained(folder)
+    # transformers reads the processor's settings from config.json, and this file to know which.
+    processor = {"image_processor_type": type(PROCESSOR).__name__, **PROCESSOR.to_dict()}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n")
