@@ -29,7 +29,7 @@ from tests.conftest import ROOT
 from tests.loopback_hub import WRITE_TOKEN, LoopbackHub, with_hub
 from training.features import Features
 from training.fine_tune import PATIENCE, TrainedLayers, class_weights
-from training.network import block_start, build_model, trunk_weights
+from training.network import NARROW, block_start, build_model, trunk_weights
 from training.tune import folds
 
 SCRIPT = [sys.executable, "training/train_vgg.py"]
@@ -298,6 +298,10 @@ def test_unfreezing_trains_the_last_blocks_alone() -> None:
     frozen = {f"features.{index}" for index in range(start)}
     assert "features.28.weight" in changed and "head.fc.weight" in changed
     assert not any(name.rsplit(".", 1)[0] in frozen for name in changed)
+    # Of timm's 4,096 units, those that started at zero stay there.
+    alive = network.pre_logits.fc2.weight.flatten(1).any(1)
+    assert alive.sum() == NARROW and alive[:NARROW].all()
+    assert not network.head.fc.weight[:, NARROW:].any()
 
 
 def test_last_blocks_on_frozen_features_are_the_network() -> None:

@@ -33,7 +33,7 @@ from training.network import block_start
 
 PATIENCE = 8
 # Of the blocks: an epoch costs as much as thirty of the head, and the best one comes early.
-TRUNK_EPOCHS = 5
+TRUNK_EPOCHS = 3
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,10 @@ class TrainedLayers(nn.Module):
             share = self.share.sample().item()
             partner = torch.randperm(len(labels), device=labels.device)
         mixed = share * features + (1 - share) * features[partner]
-        # A convolution takes on the layout of its input; safetensors wants the weights contiguous.
-        mixed = mixed.contiguous(memory_format=torch.channels_last)
-        logits = self.head(self.pre_logits(self.blocks(mixed))).float()
+        # Convolutions are fastest with channels last; the head's first, as large as its input, is a
+        # product of matrices, and is not.
+        convolved = self.blocks(mixed.contiguous(memory_format=torch.channels_last))
+        logits = self.head(self.pre_logits(convolved.contiguous())).float()
         loss = share * self._cross_entropy(logits, labels)
         loss = loss + (1 - share) * self._cross_entropy(logits, labels[partner])
         return ImageClassifierOutput(loss=loss, logits=logits)

@@ -30,6 +30,7 @@ PREPARATION = {
 PROCESSOR = TimmWrapperImageProcessor(PREPARATION, architecture="vgg16")
 # A VGG16 has five blocks of convolutions, each closed by a pooling.
 BLOCKS = 5
+NARROW = 128
 
 
 def build_model(
@@ -38,7 +39,7 @@ def build_model(
     """VGG16 (Simonyan & Zisserman 2014) with narrow added layers, drawn anew.
 
     The two dense layers of 4,096 that ImageNet's network has would only overfit a thousand photos;
-    here the first is 128 wide, which leaves 18.5 M parameters of 138 M.
+    here both are NARROW wide, which leaves 18.5 M parameters of 138 M.
 
     Args:
         trunk: the weights of the convolutions, `features.*`.
@@ -46,18 +47,33 @@ def build_model(
     """
     config = TimmWrapperConfig(
         architecture="vgg16",
-        model_args={"mlp_ratio": 1 / 32, "drop_rate": dropout},
+        model_args={"mlp_ratio": NARROW / 4096, "drop_rate": dropout},
         id2label=dict(enumerate(CATEGORIES)),
         label2id={name: index for index, name in enumerate(CATEGORIES)},
         pretrained_cfg=PREPARATION,
     )
     model = TimmWrapperForImageClassification(config)
-    # As PyTorch draws them: transformers' own are too large for these layers.
-    for layer in [*model.timm_model.pre_logits.modules(), *model.timm_model.head.modules()]:
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.reset_parameters()
     model.timm_model.load_state_dict(trunk, strict=False)
+    _draw_head(model.timm_model)
     return model
+
+
+@torch.no_grad()
+def _draw_head(network: nn.Module) -> None:
+    """Draw the added layers as PyTorch does: transformers' own weights are too large for them.
+
+    timm keeps the second one 4,096 wide. All but NARROW of its units start at zero, where a ReLU
+    passes no gradient: they stay there.
+    """
+    network.pre_logits.fc1.reset_parameters()
+    second, last = nn.Linear(NARROW, NARROW), nn.Linear(NARROW, len(CATEGORIES))
+    for layer in (network.pre_logits.fc2, network.head.fc):
+        layer.weight.zero_()
+        layer.bias.zero_()
+    network.pre_logits.fc2.weight[:NARROW] = second.weight[..., None, None]
+    network.pre_logits.fc2.bias[:NARROW] = second.bias
+    network.head.fc.weight[:, :NARROW] = last.weight
+    network.head.fc.bias[:] = last.bias
 
 
 def block_start(trunk: nn.Sequential, unfreeze: int) -> int:

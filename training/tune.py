@@ -136,7 +136,7 @@ def _ask(trial: optuna.Trial, start: Recipe) -> Recipe:
         unfreeze = trial.suggest_int("unfreeze", 0, 2)
     return Recipe(
         learning_rate=trial.suggest_float("learning_rate", 5e-5, 1e-3, log=True),
-        batch_size=trial.suggest_categorical("batch_size", [16, 32, 64]),
+        batch_size=trial.suggest_categorical("batch_size", [32, 64, 128]),
         dropout=trial.suggest_float("dropout", 0.0, 0.5),
         weight_decay=trial.suggest_float("weight_decay", 0.1, 3.0, log=True),
         augmentation=trial.suggest_float("augmentation", 0.0, 1.0),
