@@ -88,21 +88,27 @@ def write_report(
     pd.DataFrame(log).to_csv(folder / "training_log.csv", index=False)
     _plot_curve(log, folder / "training_curve.png")
     _plot_confusion(metrics, classifier.categories, folder / "confusion.png")
+    _write_card(folder, dataset)
+    return metrics
+
+
+def _write_card(folder: Path, dataset: str) -> None:
+    """Render the template with what stands in the folder."""
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     card = ModelCard.from_template(
         _card_data(metrics["test"], dataset),
         template_path=str(TEMPLATE),
         name=folder.as_posix(),
-        categories=classifier.categories,
+        categories=list(metrics["test"]["per_class"]),
         metrics=metrics,
-        trained_on=["train", *["validation"] * refit],
+        trained_on=["train", *["validation"] * run["refit"]],
         dataset=dataset,
         run=run,
-        recipe=recipe,
-        refit=refit,
+        recipe=run["recipe"],
         tuned=(folder / "tuning.png").exists(),
     )
     card.save(folder / "README.md")
-    return metrics
 
 
 def _card_data(figures: dict[str, object], dataset: str) -> ModelCardData:
@@ -152,8 +158,7 @@ def _plot_curve(log: list[dict[str, float]], file: Path) -> None:
             axis.axvline(last + row["epoch"], color="grey", linestyle=":", label="kept")
         last += sum(entry["unfrozen_blocks"] == stage for entry in log)
     losses.legend()
-    figure.tight_layout()
-    figure.savefig(file, dpi=120)
+    figure.savefig(file, dpi=120, bbox_inches="tight")
     plt.close(figure)
 
 
@@ -173,6 +178,5 @@ def _plot_confusion(metrics: dict[str, dict], categories: Iterable[str], file: P
         axis.set_yticks(range(len(names)), names)
         axis.set_xlabel("VGG16 says")
     axes[0].set_ylabel("it is")
-    figure.tight_layout()
-    figure.savefig(file, dpi=120)
+    figure.savefig(file, dpi=120, bbox_inches="tight")
     plt.close(figure)

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
+from matplotlib.ticker import NullFormatter
 from sklearn.model_selection import StratifiedGroupKFold
 from tqdm.auto import tqdm
 from transformers import TimmWrapperForImageClassification, set_seed
@@ -185,6 +186,7 @@ def _plot(table: pd.DataFrame, file: Path) -> None:
         axis.set_xlabel(name.replace("_", " "))
         if "learning_rate" in name:
             axis.set_xscale("log")
+            axis.xaxis.set_minor_formatter(NullFormatter())
     np.atleast_1d(axes)[0].set_ylabel("accuracy, %\n(mean and spread over folds)")
     figure.savefig(file, dpi=120, bbox_inches="tight")
     plt.close(figure)
