@@ -18,15 +18,16 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import pipeline
 
 from data.categories import CATEGORIES
 from data.load import SAMPLE, digests, load_photos
-from space.checkpoints import VGG16_CHECKPOINT
+from space.checkpoints import VGG16_CHECKPOINT, CheckpointError
 from tests.conftest import ROOT
 from tests.loopback_hub import WRITE_TOKEN, LoopbackHub, with_hub
+from tests.noise_training import PHOTOS, train_on_noise
 from training.features import Features
 from training.fine_tune import PATIENCE, TrainedLayers, class_weights
 from training.network import NARROW, block_start, build_model, trunk_weights
@@ -124,11 +125,11 @@ def test_table_of_trials(trained: Trained) -> None:
 
 @pytest.fixture(scope="module")
 def unpushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
-    """An epoch on half of the sample, as a folder, that could not be pushed without a token."""
+    """A third of the sample, as a folder: trained on, but not pushed for want of a token."""
     home = tmp_path_factory.mktemp("home")
     for category in SAMPLE.iterdir():
         (home / "photos" / category.name).mkdir(parents=True)
-        for photo in sorted(category.iterdir())[::2]:
+        for photo in sorted(category.iterdir())[::3]:
             (home / "photos" / category.name / photo.name).write_bytes(photo.read_bytes())
     with LoopbackHub({}) as hub:
         push = ["--push-to-hub", "user/name", "--private", "--revision", "trial"]
@@ -203,82 +204,32 @@ def test_several_processes_train_one_model(unpushed: Trained) -> None:
     assert metrics["train"]["accuracy"] > 0.5
 
 
-# One stage on features drawn at random; it kills itself at the given photo.
-STAGE = """
-import os, signal, sys
-from pathlib import Path
-import numpy as np, torch
-from transformers import set_seed
-from training.features import Features
-from training.fine_tune import PATIENCE, TrainedLayers, train_stage
-from training.network import build_model
-
-folder, epochs, kill_at = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-
-class Killing(Features):
-    asked = 0
-    def __getitem__(self, index):
-        Killing.asked += 1
-        if Killing.asked == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().__getitem__(index)
-
-rng = np.random.default_rng(0)
-copies = [rng.random((42, 512, 7, 7), dtype=np.float32).astype(np.float16) for _ in range(2)]
-labels = rng.integers(0, 7, 42)
-set_seed(0)
-layers = TrainedLayers(build_model({}).timm_model, 0, torch.ones(7))
-train_stage(
-    layers,
-    Killing(copies, labels, np.arange(28), 1.0),
-    Features(copies, labels, np.arange(28, 42)),
-    folder,
-    learning_rate=2e-4,
-    batch_size=8,
-    weight_decay=0.1,
-    epochs=epochs,
-    seed=0,
-    stop_after=None,
-)
-print(Killing.asked)
-"""
-
-
-def run_stage(folder: Path, epochs: int, kill_at: int = 0) -> subprocess.CompletedProcess:
-    """Run STAGE in a process of its own."""
-    command = [sys.executable, "-c", STAGE, str(folder), str(epochs), str(kill_at)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
 def test_killed_training_loses_no_more_than_an_epoch(tmp_path: Path) -> None:
-    whole = run_stage(tmp_path / "whole", epochs=5)
-    assert whole.returncode == 0, whole.stderr
-    assert whole.stdout.splitlines()[-1] == str(5 * 28)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert train_on_noise(whole, epochs=5) == 5 * PHOTOS
 
-    killed = run_stage(tmp_path / "killed", epochs=5, kill_at=3 * 28 + 10)
-    assert killed.returncode == -signal.SIGKILL
+    command = [sys.executable, "-m", "tests.noise_training", str(killed), "5", str(3 * PHOTOS + 10)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == -signal.SIGKILL, run.stderr
     # A save that was cut short is no checkpoint.
-    (tmp_path / "killed" / "checkpoint-16").mkdir()
-    (tmp_path / "killed" / "checkpoint-16" / "trainer_state.json").write_text('{"epoch": 4')
-    resumed = run_stage(tmp_path / "killed", epochs=5)
-    assert resumed.returncode == 0, resumed.stderr
-    assert resumed.stdout.splitlines()[-1] == str(2 * 28)
+    (killed / "checkpoint-16").mkdir()
+    (killed / "checkpoint-16" / "trainer_state.json").write_text('{"epoch": 4')
+    assert train_on_noise(killed, epochs=5) == 2 * PHOTOS
 
-    logs = [json.loads((tmp_path / name / "log.json").read_text()) for name in ("whole", "killed")]
-    assert [row["epoch"] for row in logs[1]] == [1, 2, 3, 4, 5]
-    assert pd.DataFrame(logs[1]).to_numpy() == pytest.approx(pd.DataFrame(logs[0]).to_numpy())
-    weights = load_file(tmp_path / "killed" / "finished.safetensors")
-    for name, expected in load_file(tmp_path / "whole" / "finished.safetensors").items():
+    logs = [pd.read_json(folder / "log.json") for folder in (whole, killed)]
+    assert list(logs[1]["epoch"]) == [1, 2, 3, 4, 5]
+    assert logs[1].to_numpy() == pytest.approx(logs[0].to_numpy())
+    weights = load_file(killed / "finished.safetensors")
+    for name, expected in load_file(whole / "finished.safetensors").items():
         assert torch.allclose(weights[name], expected, atol=1e-6), name
 
 
 def test_training_stops_early_and_keeps_the_best_epoch(tmp_path: Path) -> None:
-    run = run_stage(tmp_path, epochs=60)
-    assert run.returncode == 0, run.stderr
-    losses = [row["validation_loss"] for row in json.loads((tmp_path / "log.json").read_text())]
+    train_on_noise(tmp_path, epochs=60)
+    losses = pd.read_json(tmp_path / "log.json")["validation_loss"]
     # Labels drawn at random: what is learned does not help, and the loss rises soon.
     assert len(losses) < 60
-    assert np.argmin(losses) == len(losses) - 1 - PATIENCE
+    assert losses.argmin() == len(losses) - 1 - PATIENCE
 
 
 def test_unfreezing_trains_the_last_blocks_alone() -> None:
@@ -350,7 +301,8 @@ def test_folds_keep_copies_of_a_photo_together(flipkart: Path) -> None:
 
 
 def test_init_that_is_no_vgg16_is_named(tmp_path: Path) -> None:
-    command = [*SCRIPT, "--init", str(tmp_path / "none")]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 1
-    assert "--init takes a safetensors file" in run.stderr and "Traceback" not in run.stderr
+    with pytest.raises(CheckpointError, match="--init takes a safetensors file"):
+        trunk_weights(tmp_path / "none")
+    save_file({"features.0.weight": torch.ones(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match="does not hold the 13 convolutions"):
+        trunk_weights(tmp_path / "other.safetensors")
