@@ -28,6 +28,16 @@ def add_publishing_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--revision", help="a branch, made where it is missing (default: main)")
 
 
+def publishing_parser(description: str) -> argparse.ArgumentParser:
+    """The arguments of a script that does nothing but publish."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("repository", help="user/name")
+    add_publishing_arguments(parser)
+    return parser
+
+
 def publish(
     files: Mapping[str, Path | bytes],
     repository: str,

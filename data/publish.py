@@ -6,7 +6,6 @@
 `load_dataset("user/name")` and `train_vgg.py --dataset user/name` then load what was published.
 """
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -19,7 +18,7 @@ from datasets.table import embed_table_storage
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from data.categories import CATEGORIES
-from data.hub import PublishError, add_publishing_arguments, publish
+from data.hub import PublishError, publish, publishing_parser
 from data.load import DataError, add_dataset_arguments, load_photos, summary
 
 CARD = Path(__file__).parent / "README.md"
@@ -27,7 +26,9 @@ CARD = Path(__file__).parent / "README.md"
 
 def main() -> None:
     """Load, write as Parquet files with a card, publish."""
-    arguments = _arguments()
+    parser = publishing_parser(__doc__)
+    add_dataset_arguments(parser)
+    arguments = parser.parse_args()
     photos = load_photos(arguments.dataset, skip_broken=arguments.skip_broken)
     print(summary(photos))
     with tempfile.TemporaryDirectory() as name:
@@ -83,16 +84,6 @@ def _card(photos: DatasetDict) -> DatasetCard:
         "photos are in one split, and a photo's split follows from its content.\n\n"
         f"    {table}\n"
     )
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("repository", help="user/name")
-    add_dataset_arguments(parser)
-    add_publishing_arguments(parser)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@
 The front matter of README.md is all the setup that the Space needs.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from data.hub import PublishError, add_publishing_arguments, publish
+from data.hub import PublishError, publish, publishing_parser
 
 # The training goes along, so that who copies the Space can train as well.
 PARTS = ("app.py", "README.md", "LICENSE", "requirements.txt", "data", "space", "training")
@@ -20,7 +19,7 @@ PARTS = ("app.py", "README.md", "LICENSE", "requirements.txt", "data", "space", 
 
 def main() -> None:
     """Publish PARTS of the repository."""
-    arguments = _arguments()
+    arguments = publishing_parser(__doc__).parse_args()
     url = publish(
         {file.relative_to(ROOT).as_posix(): file for file in space_files()},
         arguments.repository,
@@ -42,15 +41,6 @@ def space_files() -> list[Path]:
         and file.suffix not in (".pyc", ".pyi")
         and not any(part.startswith(".") for part in file.relative_to(ROOT).parts)
     ]
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("repository", help="user/name")
-    add_publishing_arguments(parser)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

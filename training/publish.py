@@ -4,14 +4,13 @@ python training/publish.py user/name                            # what train_vgg
 python training/publish.py user/name --folder space/vgg16       # the bundled checkpoint
 """
 
-import argparse
 import re
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from data.hub import PublishError, add_publishing_arguments, publish
+from data.hub import PublishError, publish, publishing_parser
 
 
 def publish_model(folder: Path, repository: str, private: bool, revision: str | None) -> str:
@@ -35,21 +34,13 @@ def publish_model(folder: Path, repository: str, private: bool, revision: str | 
 
 def main() -> None:
     """Publish the folder."""
-    arguments = _arguments()
+    parser = publishing_parser(__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("vgg16-finetuned"))
+    arguments = parser.parse_args()
     url = publish_model(
         arguments.folder, arguments.repository, arguments.private, arguments.revision
     )
     print(f"Published: {url}")
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("repository", help="user/name")
-    parser.add_argument("--folder", type=Path, default=Path("vgg16-finetuned"))
-    add_publishing_arguments(parser)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":
