@@ -1,15 +1,16 @@
 """The two roads: a fine-tuned image classifier, and a zero-shot model that compares with texts.
 
-    photo ----> ImageClassifier.classify ----------------------------> probabilities
-    photo ----> CLIP.encode_photo --> image embedding --+
-    texts ----> CLIP.encode_texts --> text embeddings --+--> zero_shot_scores --> similarities
+    photos --prepare--> pixels ----> ImageClassifier.classify --------------> probabilities
+    photos --prepare--> pixels ----> CLIP.encode_photos --> image embeddings --+
+    texts -------------------------> CLIP.encode_texts ---> text embeddings ---+--> similarities
 
 `ConSE` stands in for `CLIP` where no CLIP checkpoint can be had, and is used the same way.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -29,20 +30,14 @@ from data.photos import read_photo
 from space.arithmetic import Int8Convolutions, fast_dtype, int8_pays
 
 
-class Encoded(NamedTuple):
-    """What a network made of a photo: one row of floats, and the picture that it was shown."""
-
-    values: np.ndarray
-    seen: Image.Image
-
-
 class ZeroShotModel(Protocol):
     """Photos and texts in one space, compared by cosine similarity."""
 
+    processor: BaseImageProcessor
     logit_scale: float
 
-    def encode_photo(self, photo: Image.Image) -> Encoded:
-        """The unit-length embedding, (d,) float32, of an RGB photo."""
+    def encode_photos(self, pixels: torch.Tensor) -> np.ndarray:
+        """The unit-length embeddings, (n, d) float32, of n prepared photos."""
 
     def encode_texts(self, texts: tuple[str, ...]) -> np.ndarray:
         """The unit-length embeddings, (n, d) float32, of n texts, kept from one call to the next.
@@ -57,13 +52,28 @@ class ZeroShotModel(Protocol):
         """Move the networks to a device."""
 
 
+def prepare(photos: Sequence[Image.Image], processor: BaseImageProcessor) -> torch.Tensor:
+    """RGB photos as a network is shown them: pixels (n, 3, height, width) float32, normalised."""
+    pixels = processor(list(photos), return_tensors="pt")["pixel_values"]
+    return pixels.to(memory_format=torch.channels_last)
+
+
+def picture(pixels: torch.Tensor, processor: BaseImageProcessor) -> Image.Image:
+    """The picture that a network was shown, from its normalised pixels (3, height, width)."""
+    data = getattr(processor, "data_config", None) or processor.to_dict()
+    mean = torch.tensor(data.get("mean") or data["image_mean"]).view(3, 1, 1)
+    std = torch.tensor(data.get("std") or data["image_std"]).view(3, 1, 1)
+    levels = (pixels.float().cpu() * std + mean).clamp(0, 1) * 255
+    return Image.fromarray(levels.round().byte().permute(1, 2, 0).numpy())
+
+
 def zero_shot_scores(
-    image_embedding: np.ndarray, text_embeddings: np.ndarray, logit_scale: float
+    image_embeddings: np.ndarray, text_embeddings: np.ndarray, logit_scale: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compare photos with texts (Radford et al. 2021, arXiv 2103.00020, section 3.1.2).
 
     Args:
-        image_embedding: (..., d), of unit length.
+        image_embeddings: (..., d), of unit length.
         text_embeddings: (n, d), of unit length.
         logit_scale: what similarities are multiplied by before the softmax (1 / temperature).
 
@@ -71,7 +81,7 @@ def zero_shot_scores(
         The cosine similarities, in [-1, 1], and softmax(logit_scale × similarities), which sums
         to 1 over the texts; both (..., n).
     """
-    similarities = image_embedding @ text_embeddings.T
+    similarities = image_embeddings @ text_embeddings.T
     logits = logit_scale * similarities
     shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return similarities, shares / shares.sum(axis=-1, keepdims=True)
@@ -99,15 +109,14 @@ class ImageClassifier:
         if type(network).__name__ != "VGG" or any(isinstance(x, nn.BatchNorm2d) for x in layers):
             return
         photos = [read_photo(next(folder.glob("*.jpg"))) for folder in sorted(SAMPLE.iterdir())]
-        pixels = torch.cat([self.processor(photo)["pixel_values"] for photo in photos])
+        pixels = prepare(photos, self.processor)
         network.features = Int8Convolutions(layers, _like(pixels, self.model))
 
     @torch.inference_mode()
-    def classify(self, photo: Image.Image) -> Encoded:
-        """The probability of each category, (n,) float32, for an RGB photo."""
-        pixels = self.processor(photo, return_tensors="pt")["pixel_values"]
-        logits = self.model(_like(pixels, self.model)).logits[0]
-        return Encoded(logits.float().softmax(-1).cpu().numpy(), _picture(pixels, self.processor))
+    def classify(self, pixels: torch.Tensor) -> np.ndarray:
+        """The probability of each category, (n, categories) float32, for n prepared photos."""
+        logits = self.model(_like(pixels, self.model)).logits
+        return logits.float().softmax(-1).cpu().numpy()
 
     def to(self, device: str) -> None:
         """Move the network to a device."""
@@ -136,10 +145,9 @@ class CLIP:
         self._encode_text = lru_cache(maxsize=1024)(self._encode_text)
 
     @torch.inference_mode()
-    def encode_photo(self, photo: Image.Image) -> Encoded:
-        pixels = self.processor(photo, return_tensors="pt")["pixel_values"]
-        embedding = self.model.get_image_features(_like(pixels, self.model)).pooler_output
-        return Encoded(_unit(embedding[0].cpu().numpy()), _picture(pixels, self.processor))
+    def encode_photos(self, pixels: torch.Tensor) -> np.ndarray:
+        embeddings = self.model.get_image_features(_like(pixels, self.model)).pooler_output
+        return _unit(embeddings.cpu().numpy())
 
     def encode_texts(self, texts: tuple[str, ...]) -> np.ndarray:
         return np.stack([self._encode_text(text) for text in texts])
@@ -191,11 +199,9 @@ class ConSE:
         self._encode_text = lru_cache(maxsize=1024)(lambda text: self._encode([text])[0])
 
     @torch.inference_mode()
-    def encode_photo(self, photo: Image.Image) -> Encoded:
-        pixels = self.processor(photo, return_tensors="pt")["pixel_values"]
-        posteriors = self.classifier(_like(pixels, self.classifier)).logits[0].softmax(-1)
-        embedding = _unit(posteriors.cpu().numpy() @ self._class_embeddings)
-        return Encoded(embedding, _picture(pixels, self.processor))
+    def encode_photos(self, pixels: torch.Tensor) -> np.ndarray:
+        posteriors = self.classifier(_like(pixels, self.classifier)).logits.softmax(-1)
+        return _unit(posteriors.cpu().numpy() @ self._class_embeddings)
 
     def encode_texts(self, texts: tuple[str, ...]) -> np.ndarray:
         return np.stack([self._encode_text(text) for text in texts])
@@ -242,12 +248,3 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 def _is_longer(text: str, tokenizer: AutoTokenizer, context: int) -> bool:
     return len(tokenizer(text, verbose=False)["input_ids"]) > context
-
-
-def _picture(pixels: torch.Tensor, processor: BaseImageProcessor) -> Image.Image:
-    """The picture that a network was shown, from its normalised pixels (1, 3, height, width)."""
-    data = getattr(processor, "data_config", None) or processor.to_dict()
-    mean = torch.tensor(data.get("mean") or data["image_mean"]).view(3, 1, 1)
-    std = torch.tensor(data.get("std") or data["image_std"]).view(3, 1, 1)
-    levels = (pixels[0].float().cpu() * std + mean).clamp(0, 1) * 255
-    return Image.fromarray(levels.round().byte().permute(1, 2, 0).numpy())

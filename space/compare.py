@@ -11,7 +11,13 @@ from PIL import Image
 
 from data.categories import DESCRIPTIONS
 from space.checkpoints import Identity, load_vgg16, load_zero_shot
-from space.classifiers import ImageClassifier, ZeroShotModel, zero_shot_scores
+from space.classifiers import (
+    ImageClassifier,
+    ZeroShotModel,
+    picture,
+    prepare,
+    zero_shot_scores,
+)
 
 REPORT = Path(__file__).parent / "report" / "metrics.json"
 
@@ -60,12 +66,19 @@ def load_models() -> Models:
 def score_photo(models: Models, photo: Image.Image) -> PhotoScores:
     """Run both image networks on an RGB photo."""
     start = time.perf_counter()
-    probabilities, vgg16_saw = models.vgg16.classify(photo)
+    vgg16_pixels = prepare([photo], models.vgg16.processor)
+    probabilities = models.vgg16.classify(vgg16_pixels)[0]
     middle = time.perf_counter()
-    embedding, zero_shot_saw = models.zero_shot.encode_photo(photo)
+    zero_shot_pixels = prepare([photo], models.zero_shot.processor)
+    embedding = models.zero_shot.encode_photos(zero_shot_pixels)[0]
     end = time.perf_counter()
     return PhotoScores(
-        probabilities, embedding, vgg16_saw, zero_shot_saw, middle - start, end - middle
+        probabilities,
+        embedding,
+        picture(vgg16_pixels[0], models.vgg16.processor),
+        picture(zero_shot_pixels[0], models.zero_shot.processor),
+        middle - start,
+        end - middle,
     )
 
 

@@ -14,6 +14,7 @@ from sklearn.metrics import (
 
 from data.categories import CATEGORIES, DESCRIPTIONS
 from data.load import load_photos
+from space.classifiers import prepare
 from space.compare import Models
 from training.compare_models import measure
 from training.metrics import ClassificationReport
@@ -55,8 +56,7 @@ def test_comparison_counts_what_the_models_say(models: Models) -> None:
     report = measure(models, photos)
     assert report["zero_shot"]["texts"] == list(DESCRIPTIONS.values())
     assert report["vgg16"]["revision"] == models.vgg16_identity.revision
-    right = sum(
-        int(np.argmax(models.vgg16.classify(row["image"]).values)) == row["label"] for row in photos
-    )
+    probabilities = models.vgg16.classify(prepare(photos["image"], models.vgg16.processor))
+    right = (probabilities.argmax(1) == np.array(photos["label"])).sum()
     assert report["vgg16"]["test"]["n"] == len(photos)
     assert report["vgg16"]["test"]["accuracy"] == pytest.approx(right / len(photos))

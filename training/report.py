@@ -21,7 +21,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from tqdm.auto import tqdm
 
 from data.load import fingerprint
-from space.classifiers import ImageClassifier
+from space.classifiers import ImageClassifier, prepare
 from training.fine_tune import Recipe, best_epochs
 from training.metrics import ClassificationReport
 
@@ -32,7 +32,7 @@ PACKAGES = ("torch", "torchvision", "transformers", "timm", "datasets", "acceler
 def measure(classifier: ImageClassifier, photos: Dataset) -> dict[str, object]:
     """The figures of a classifier on photos, each seen as the demo sees it."""
     predictions = [
-        int(np.argmax(classifier.classify(image).values))
+        int(classifier.classify(prepare([image], classifier.processor))[0].argmax())
         for image in tqdm(photos["image"], desc="Measuring", unit="photo")
     ]
     return ClassificationReport().compute(
