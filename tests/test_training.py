@@ -24,13 +24,15 @@ from transformers import pipeline
 
 from data.categories import CATEGORIES
 from data.load import SAMPLE, digests, load_photos
-from space.checkpoints import VGG16_CHECKPOINT, CheckpointError
+from space.checkpoints import BEFORE_REFIT, VGG16_CHECKPOINT, CheckpointError
+from space.classifiers import ImageClassifier, prepare
 from tests.conftest import ROOT
 from tests.loopback_hub import WRITE_TOKEN, LoopbackHub, with_hub
 from tests.noise_training import PHOTOS, train_on_noise
 from training.features import Features
-from training.fine_tune import PATIENCE, TrainedLayers, class_weights
-from training.network import NARROW, block_start, build_model, trunk_weights
+from training.fine_tune import PATIENCE, TrainedLayers, class_weights, probabilities
+from training.network import NARROW, average, block_start, build_model, trunk_weights
+from training.train_vgg import HEADS
 from training.tune import folds
 
 SCRIPT = [sys.executable, "training/train_vgg.py"]
@@ -80,7 +82,7 @@ def test_trained_folder_answers_in_one_line(trained: Trained) -> None:
     classify = pipeline("image-classification", model=str(trained.folder), device="cpu")
     assert {row["label"] for row in classify(photo, top_k=7)} == set(CATEGORIES)
     assert type(classify.image_processor).__name__ == "TimmWrapperImageProcessor"
-    assert (trained.folder / "model.safetensors").stat().st_size < 40e6
+    assert (trained.folder / "model.safetensors").stat().st_size < 53e6
 
 
 def test_trained_folder_says_how_it_was_made(trained: Trained) -> None:
@@ -88,7 +90,8 @@ def test_trained_folder_says_how_it_was_made(trained: Trained) -> None:
     assert "--epochs 2" in run["command"] and run["seed"] == 0
     assert {"torch", "transformers", "timm"} <= run["versions"].keys()
     log = pd.read_csv(trained.folder / "training_log.csv")
-    assert list(log["epoch"]) == [1, 2]
+    assert list(log["epoch"]) == [1, 2] * HEADS
+    assert log["head"].nunique() == HEADS
     assert log[["train_loss", "validation_loss", "validation_accuracy"]].notna().all(axis=None)
     for picture in ("training_curve.png", "confusion.png", "tuning.png"):
         assert len(Image.open(trained.folder / picture).convert("L").getcolors()) > 10
@@ -148,7 +151,7 @@ def unpushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
 def small_training(home: Path, output: str = "my model") -> list[str]:
     """The command of a training of seconds."""
     options = {"--dataset": home / "photos", "--output": home / output, "--epochs": 2}
-    return [*SCRIPT, *(str(part) for option in options.items() for part in option)]
+    return [*SCRIPT, "--refit", *(str(part) for option in options.items() for part in option)]
 
 
 def test_push_that_fails_says_how_to_push_without_training(unpushed: Trained) -> None:
@@ -186,6 +189,17 @@ def test_killed_run_goes_on_to_the_same_weights(unpushed: Trained, tmp_path: Pat
     weights = load_file(tmp_path / "my model" / "model.safetensors")
     for name, expected in load_file(unpushed.folder / "model.safetensors").items():
         assert torch.equal(weights[name], expected), name
+
+
+def test_refit_leaves_what_was_said_of_validation_photos_before(unpushed: Trained) -> None:
+    photos = load_photos(unpushed.home / "photos")["validation"]
+    before = pd.read_csv(unpushed.folder / BEFORE_REFIT, index_col="sha256")
+    assert list(before.index) == digests(photos) and list(before) == CATEGORIES
+    classifier = ImageClassifier(unpushed.folder)
+    after = classifier.classify(prepare(photos["image"], classifier.processor))
+    labels = np.arange(len(photos)), np.array(photos["label"])
+    # It had not seen them yet, and was less sure of what they are.
+    assert before.to_numpy()[labels].mean() < after[labels].mean() - 0.05
 
 
 def test_several_processes_train_one_model(unpushed: Trained) -> None:
@@ -265,6 +279,30 @@ def test_last_blocks_on_frozen_features_are_the_network() -> None:
             before = network.features[: block_start(network.features, unfreeze)](pixels)
             logits = layers(before, torch.zeros(2, dtype=torch.long)).logits
             assert torch.allclose(logits, expected, atol=1e-4)
+
+
+def test_average_of_heads_gives_the_mean_of_their_logits() -> None:
+    trunk = trunk_weights(VGG16_CHECKPOINT / "model.safetensors")
+    models = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        models.append(build_model(trunk).eval())
+    pixels = torch.rand(2, 3, 224, 224)
+    with torch.inference_mode():
+        expected = torch.stack([model(pixels).logits for model in models]).mean(0)
+        logits = average(models).eval()(pixels).logits
+    assert torch.allclose(logits, expected, atol=1e-5)
+    assert not torch.allclose(logits, models[0](pixels).logits, atol=1e-3)
+
+
+def test_probabilities_from_frozen_features_are_the_networks() -> None:
+    model = build_model(trunk_weights(VGG16_CHECKPOINT / "model.safetensors")).eval()
+    pixels = torch.rand(3, 3, 224, 224)
+    with torch.inference_mode():
+        seen = model.timm_model.features(pixels).numpy()
+        expected = model(pixels).logits.softmax(-1).numpy()
+    features = Features([seen], np.zeros(3, dtype=int))
+    assert probabilities(model, features, 0) == pytest.approx(expected, abs=1e-5)
 
 
 def test_classes_of_few_photos_weigh_more() -> None:

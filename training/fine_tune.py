@@ -5,6 +5,7 @@ Each stage is one run of transformers' Trainer, which is resumed where it was ki
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from transformers import (
     TrainerControl,
     TrainerState,
     TrainingArguments,
+    set_seed,
 )
 from transformers.modeling_outputs import ImageClassifierOutput
 
@@ -96,7 +98,7 @@ def class_weights(labels: np.ndarray, classes: int) -> torch.Tensor:
 
 
 def fine_tune(
-    model: TimmWrapperForImageClassification,
+    build: Callable[[float], TimmWrapperForImageClassification],
     features: dict[int, Features],
     recipe: Recipe,
     splits: tuple[np.ndarray, np.ndarray],
@@ -104,11 +106,11 @@ def fine_tune(
     epochs: int,
     seed: int,
     stop_after: dict[int, int] | None = None,
-) -> list[dict[str, float]]:
-    """Train the head, then the last blocks with it where the recipe says so; in place.
+) -> tuple[TimmWrapperForImageClassification, list[dict[str, float]]]:
+    """Train the head, then the last blocks with it where the recipe says so.
 
     Args:
-        model: its trunk holds the starting weights.
+        build: makes a model with starting weights and this dropout.
         features: what lies before the trained layers, by the number of blocks that are trained.
         recipe: see there.
         splits: the indices of the photos to train on, and of those to validate on.
@@ -119,8 +121,11 @@ def fine_tune(
             falls as if there were all epochs.
 
     Returns:
-        The log: stage (blocks that were trained), epoch, losses and accuracy, a row an epoch.
+        The model, and the log: stage (blocks that were trained), epoch, losses and accuracy, a row
+        an epoch.
     """
+    set_seed(seed)
+    model = build(recipe.dropout)
     train, validation = splits
     labels = features[0].labels[train]
     log = []
@@ -141,8 +146,20 @@ def fine_tune(
             stop_after=stop_after[unfreeze] if stop_after else None,
         )
         log += [{"unfrozen_blocks": unfreeze, **row} for row in rows]
-    model.to("cpu")
-    return log
+    return model.to("cpu"), log
+
+
+@torch.inference_mode()
+def probabilities(
+    model: TimmWrapperForImageClassification, features: Features, unfreeze: int
+) -> np.ndarray:
+    """What the model gives photos of which the frozen layers' features are known: (n, classes)."""
+    layers = TrainedLayers(model.timm_model, unfreeze, torch.ones(model.config.num_labels)).eval()
+    logits = [
+        layers(batch["features"], batch["labels"]).logits
+        for batch in torch.utils.data.DataLoader(features, batch_size=64)
+    ]
+    return torch.cat(logits).softmax(-1).numpy()
 
 
 def best_epochs(log: list[dict[str, float]]) -> dict[int, dict[str, float]]:

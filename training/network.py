@@ -1,6 +1,7 @@
 """VGG16 as it is trained: its starting weights, its layers, and how it is saved."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -34,7 +35,7 @@ NARROW = 128
 
 
 def build_model(
-    trunk: dict[str, torch.Tensor], dropout: float = 0.0
+    trunk: dict[str, torch.Tensor], dropout: float = 0.0, width: int = NARROW
 ) -> TimmWrapperForImageClassification:
     """VGG16 (Simonyan & Zisserman 2014) with narrow added layers, drawn anew.
 
@@ -44,10 +45,11 @@ def build_model(
     Args:
         trunk: the weights of the convolutions, `features.*`.
         dropout: before each of the last two layers.
+        width: of the first added layer.
     """
     config = TimmWrapperConfig(
         architecture="vgg16",
-        model_args={"mlp_ratio": NARROW / 4096, "drop_rate": dropout},
+        model_args={"mlp_ratio": width / 4096, "drop_rate": dropout},
         id2label=dict(enumerate(CATEGORIES)),
         label2id={name: index for index, name in enumerate(CATEGORIES)},
         pretrained_cfg=PREPARATION,
@@ -62,18 +64,49 @@ def build_model(
 def _draw_head(network: nn.Module) -> None:
     """Draw the added layers as PyTorch does: transformers' own weights are too large for them.
 
-    timm keeps the second one 4,096 wide. All but NARROW of its units start at zero, where a ReLU
-    passes no gradient: they stay there.
+    timm keeps the second one 4,096 wide. All but as many units as the first one has start at zero,
+    where a ReLU passes no gradient: they stay there.
     """
+    width = network.pre_logits.fc1.out_channels
     network.pre_logits.fc1.reset_parameters()
-    second, last = nn.Linear(NARROW, NARROW), nn.Linear(NARROW, len(CATEGORIES))
+    second, last = nn.Linear(width, width), nn.Linear(width, len(CATEGORIES))
     for layer in (network.pre_logits.fc2, network.head.fc):
         layer.weight.zero_()
         layer.bias.zero_()
-    network.pre_logits.fc2.weight[:NARROW] = second.weight[..., None, None]
-    network.pre_logits.fc2.bias[:NARROW] = second.bias
-    network.head.fc.weight[:, :NARROW] = last.weight
+    network.pre_logits.fc2.weight[:width] = second.weight[..., None, None]
+    network.pre_logits.fc2.bias[:width] = second.bias
+    network.head.fc.weight[:, :width] = last.weight
     network.head.fc.bias[:] = last.bias
+
+
+@torch.no_grad()
+def average(
+    models: Sequence[TimmWrapperForImageClassification],
+) -> TimmWrapperForImageClassification:
+    """One network whose logits are the mean of those of networks that share their convolutions.
+
+    Their added layers stand side by side, none seeing another's units, and the last layer takes
+    the mean: an ensemble that costs one pass of the convolutions, 3.7 M parameters a head.
+    """
+    networks = [model.timm_model for model in models]
+    width = NARROW * len(networks)
+    trunk = {f"features.{key}": value for key, value in networks[0].features.state_dict().items()}
+    merged = build_model(trunk, width=width)
+    first, second = merged.timm_model.pre_logits.fc1, merged.timm_model.pre_logits.fc2
+    last = merged.timm_model.head.fc
+    firsts, seconds = (
+        [getattr(network.pre_logits, name) for network in networks] for name in ("fc1", "fc2")
+    )
+    lasts = [network.head.fc for network in networks]
+    first.weight[:] = torch.cat([layer.weight for layer in firsts])
+    first.bias[:] = torch.cat([layer.bias for layer in firsts])
+    blocks = [layer.weight[:NARROW, :, 0, 0] for layer in seconds]
+    second.weight[:width] = torch.block_diag(*blocks)[..., None, None]
+    second.bias[:width] = torch.cat([layer.bias[:NARROW] for layer in seconds])
+    last.weight[:, :width] = torch.cat([layer.weight[:, :NARROW] for layer in lasts], 1)
+    last.weight /= len(lasts)
+    last.bias[:] = torch.stack([layer.bias for layer in lasts]).mean(0)
+    return merged
 
 
 def block_start(trunk: nn.Sequential, unfreeze: int) -> int:

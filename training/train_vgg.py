@@ -6,11 +6,11 @@
     python training/train_vgg.py --dataset products.csv --push-to-hub user/name
     accelerate launch training/train_vgg.py ...                 # several GPUs, several machines
 
-A narrow head is trained on ImageNet's convolutions, which see every photo only once for each of
-its augmented copies; --unfreeze then trains the last blocks of convolutions with it. Training stops
-when the validation loss has not improved for a while, and the best epoch is kept; with --refit, all
-is then trained anew for as many epochs on train and validation together. The same command takes up
-a run that was interrupted.
+Narrow heads are trained on ImageNet's convolutions, which see every photo only once for each of its
+augmented copies, and averaged into one; --unfreeze trains one head alone, and then the last blocks
+of convolutions with it. Training stops when the validation loss has not improved for a while, and
+the best epoch is kept; with --refit, all is then trained anew for as many epochs on train and
+validation together. The same command takes up a run that was interrupted.
 
 The folder that is left (--output) answers in one line, with no code of ours:
 
@@ -30,24 +30,36 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
+import pandas as pd
 import torch
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from huggingface_hub import get_token
-from transformers import TimmWrapperForImageClassification, set_seed
+from transformers import TimmWrapperForImageClassification
 
+from data.categories import CATEGORIES
 from data.hub import PublishError, add_publishing_arguments
 from data.load import DataError, add_dataset_arguments, digests, fingerprint, load_photos, summary
-from space.checkpoints import CheckpointError
+from space.checkpoints import BEFORE_REFIT, CheckpointError
 from training.features import Features, frozen_features
-from training.fine_tune import Recipe, best_epochs, fine_tune
+from training.fine_tune import Recipe, best_epochs, fine_tune, probabilities
 from training.metrics import as_sentence
-from training.network import BLOCKS, PROCESSOR, block_start, build_model, save, trunk_weights
+from training.network import (
+    BLOCKS,
+    PROCESSOR,
+    average,
+    block_start,
+    build_model,
+    save,
+    trunk_weights,
+)
 from training.publish import publish_model
 from training.report import write_report
 from training.tune import folds, tune
 
 COPIES = 8
+# Their average is right more often than each of them, and costs one pass of the convolutions.
+HEADS = 3
 
 
 def main() -> None:
@@ -79,9 +91,10 @@ def main() -> None:
             epochs=arguments.epochs,
             seed=arguments.seed,
         )
-    model, log = train(build, features_of(recipe.unfreeze), recipe, len(photos["train"]), arguments)
+    features = features_of(recipe.unfreeze)
+    model, log, unseen = train(build, features, recipe, len(photos["train"]), arguments)
     if state.is_main_process:
-        _leave(model, photos, log, recipe, arguments)
+        _leave(model, photos, log, unseen, recipe, arguments)
 
 
 def train(
@@ -90,8 +103,8 @@ def train(
     recipe: Recipe,
     train_photos: int,
     arguments: argparse.Namespace,
-) -> tuple[TimmWrapperForImageClassification, list[dict[str, float]]]:
-    """Train with early stopping and, with --refit, anew on validation too; model and log.
+) -> tuple[TimmWrapperForImageClassification, list[dict[str, float]], np.ndarray | None]:
+    """Train HEADS heads with early stopping and, with --refit, anew on validation too.
 
     Args:
         build: makes a model with starting weights and this dropout.
@@ -99,21 +112,31 @@ def train(
         recipe: what to train with.
         train_photos: how many of the photos are of train.
         arguments: of the command.
+
+    Returns:
+        The average of the heads as one model; the log; and with --refit the probabilities
+        (validation photos, classes) that the average gave before it was trained on them.
     """
     everything = np.arange(len(features[0]))
-    splits = everything[:train_photos], everything[train_photos:]
-    epochs, seed = arguments.epochs, arguments.seed
+    train, validation = everything[:train_photos], everything[train_photos:]
     unfinished = arguments.output / "unfinished" / "-".join(map(str, astuple(recipe)))
-    set_seed(seed)
-    model = build(recipe.dropout)
-    log = fine_tune(model, features, recipe, splits, unfinished / "train", epochs, seed)
-    if arguments.refit:
-        stop_after = {stage: row["epoch"] for stage, row in best_epochs(log).items()}
-        splits = everything, everything[:0]
-        set_seed(seed)
-        model = build(recipe.dropout)
-        fine_tune(model, features, recipe, splits, unfinished / "refit", epochs, seed, stop_after)
-    return model, log
+    models, refitted, log = [], [], []
+    # Convolutions that were trained apart cannot be shared by the heads.
+    for head in range(1 if recipe.unfreeze else HEADS):
+        seed = arguments.seed + head
+        run = partial(fine_tune, build, features, recipe, epochs=arguments.epochs, seed=seed)
+        model, rows = run((train, validation), unfinished / f"train-{head}")
+        models.append(model)
+        log += [{"head": head, **row} for row in rows]
+        if arguments.refit:
+            stop_after = {stage: row["epoch"] for stage, row in best_epochs(rows).items()}
+            folder = unfinished / f"refit-{head}"
+            model, _ = run((everything, everything[:0]), folder, stop_after=stop_after)
+            refitted.append(model)
+    if not arguments.refit:
+        return average(models), log, None
+    unseen = features[recipe.unfreeze].take(validation)
+    return average(refitted), log, probabilities(average(models), unseen, recipe.unfreeze)
 
 
 def trunk_features(
@@ -156,15 +179,18 @@ def _leave(
     model: TimmWrapperForImageClassification,
     photos: DatasetDict,
     log: list[dict[str, float]],
+    unseen: np.ndarray | None,
     recipe: Recipe,
     arguments: argparse.Namespace,
 ) -> None:
     """Save and measure the model, and publish it where that was asked for."""
     output = arguments.output
-    if not arguments.tune:
-        for stale in output.glob("tuning.*"):
-            stale.unlink()
+    for stale in [output / BEFORE_REFIT, *([] if arguments.tune else output.glob("tuning.*"))]:
+        stale.unlink(missing_ok=True)
     save(model, output)
+    if unseen is not None:
+        table = pd.DataFrame(unseen, digests(photos["validation"]), CATEGORIES)
+        table.to_csv(output / BEFORE_REFIT, index_label="sha256")
     dataset = arguments.dataset or "the bundled sample of rendered photos"
     metrics = write_report(
         output, photos, log, recipe, dataset=dataset, seed=arguments.seed, refit=arguments.refit

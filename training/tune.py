@@ -15,7 +15,7 @@ from accelerate.utils import broadcast_object_list
 from matplotlib.ticker import NullFormatter
 from sklearn.model_selection import StratifiedGroupKFold
 from tqdm.auto import tqdm
-from transformers import TimmWrapperForImageClassification, set_seed
+from transformers import TimmWrapperForImageClassification
 
 from data.load import DataError
 from training.features import Features
@@ -52,11 +52,8 @@ def cross_validate(
     """Train on each split; validation_accuracy and validation_loss of its best epoch."""
     rows = []
     for split in tqdm(splits, desc="Cross-validation", unit="fold", leave=False):
-        set_seed(seed)
         with tempfile.TemporaryDirectory() as folder:
-            log = fine_tune(
-                build(recipe.dropout), features, recipe, split, Path(folder), epochs, seed
-            )
+            _, log = fine_tune(build, features, recipe, split, Path(folder), epochs, seed)
         rows.append(best_epochs(log)[recipe.unfreeze])
     return pd.DataFrame(rows)[["validation_accuracy", "validation_loss"]]
 
