@@ -58,7 +58,9 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip-broken", action="store_true", help="leave out unreadable photos")
 
 
-def load_photos(source: str | Path | None = None, *, skip_broken: bool = False) -> DatasetDict:
+def load_photos(
+    source: str | Path | None = None, *, skip_broken: bool = False, all_test: bool = False
+) -> DatasetDict:
     """Load labelled photos and split them into train, validation and test.
 
     Byte-identical photos always land in the same split, each category is split in the same
@@ -68,6 +70,7 @@ def load_photos(source: str | Path | None = None, *, skip_broken: bool = False) 
     Args:
         source: see the module; None loads the bundled sample.
         skip_broken: leave out photos that are missing or unreadable, and print how many.
+        all_test: put all of them into the split `test`, for photos that no model has seen.
 
     Returns:
         Splits `train`, `validation`, `test` with the features `image` (decoded to RGB), `label`
@@ -80,6 +83,8 @@ def load_photos(source: str | Path | None = None, *, skip_broken: bool = False) 
     rows = _rows(SAMPLE if source is None else source)
     checked = _checked_digests(rows, skip_broken)
     rows = rows[checked.notna()].assign(digest=checked.dropna())
+    if all_test:
+        return DatasetDict({"test": _dataset(rows)})
     splits = _splits(rows)
     return DatasetDict(
         {name: _dataset(rows[splits == name]) for name in ("train", "validation", "test")}
@@ -88,7 +93,7 @@ def load_photos(source: str | Path | None = None, *, skip_broken: bool = False) 
 
 def summary(photos: DatasetDict) -> str:
     """Class counts and split sizes as a table, and how many photos are copies of another."""
-    names = photos["train"].features["label"].names
+    names = photos["test"].features["label"].names
     counts = {split: Counter(dataset["label"]) for split, dataset in photos.items()}
     table = pd.DataFrame(
         {split: [count[label] for label in range(len(names))] for split, count in counts.items()},

@@ -25,7 +25,10 @@ CLIP_CHECKPOINT = "openai/clip-vit-base-patch32"
 # The repository's own branch holds pickles alone, which are never loaded; the Hub's converter
 # keeps the same weights as safetensors in a pull request, at this commit.
 REVISIONS = {CLIP_CHECKPOINT: ("main", "c237dc49a33fc61debc9276459120b7eac67e7ef")}
-FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "*.csv"]
+# Beside weights that were trained on validation photos, too, in the end: what the same training
+# made of these photos before, by their SHA-256.
+BEFORE_REFIT = "before_refit.csv"
 HUB_SECONDS = 2.0
 REASONS: dict[type[Exception], str] = {
     OfflineModeIsEnabled: "the Hub is switched off here (HF_HUB_OFFLINE)",
@@ -55,13 +58,13 @@ class Identity:
     stands_in: str = ""
 
 
-def load_vgg16() -> tuple[ImageClassifier, Identity]:
-    """Load the fine-tuned VGG16: `VGG16_MODEL`, or the bundled checkpoint.
+def load_vgg16(name: str | None = None) -> tuple[ImageClassifier, Identity]:
+    """Load the fine-tuned VGG16: of this name, else `VGG16_MODEL`, else the bundled checkpoint.
 
     Raises:
         CheckpointError: the checkpoint cannot be had or is not an image classifier.
     """
-    name = os.environ.get("VGG16_MODEL") or str(VGG16_CHECKPOINT)
+    name = name or os.environ.get("VGG16_MODEL") or str(VGG16_CHECKPOINT)
     folder = find_checkpoint(name)
     try:
         classifier = ImageClassifier(folder)
@@ -72,9 +75,9 @@ def load_vgg16() -> tuple[ImageClassifier, Identity]:
     return classifier, _identity("VGG16", name, [folder])
 
 
-def load_zero_shot() -> tuple[ZeroShotModel, Identity]:
-    """Load CLIP: `ZERO_SHOT_MODEL`, or OpenAI's ViT-B/32; where it cannot be had, ConSE."""
-    name = os.environ.get("ZERO_SHOT_MODEL") or CLIP_CHECKPOINT
+def load_zero_shot(name: str | None = None) -> tuple[ZeroShotModel, Identity]:
+    """Load CLIP: this name, else `ZERO_SHOT_MODEL`, else OpenAI's; ConSE where there is none."""
+    name = name or os.environ.get("ZERO_SHOT_MODEL") or CLIP_CHECKPOINT
     try:
         folder = find_checkpoint(name)
         return CLIP(folder), _identity("CLIP", name, [folder])

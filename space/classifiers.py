@@ -91,6 +91,7 @@ class ImageClassifier:
     """A network fine-tuned for a fixed list of categories, in transformers' format."""
 
     def __init__(self, checkpoint: str | Path) -> None:
+        self.folder = Path(checkpoint)
         self.processor = AutoImageProcessor.from_pretrained(checkpoint)
         self.model = _for_inference(
             AutoModelForImageClassification.from_pretrained(

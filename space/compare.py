@@ -1,10 +1,8 @@
 """From an opened photo to both models' scores: what the page, the API and the reports run."""
 
-import json
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -18,8 +16,6 @@ from space.classifiers import (
     prepare,
     zero_shot_scores,
 )
-
-REPORT = Path(__file__).parent / "report" / "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -51,14 +47,18 @@ class PhotoScores:
     zero_shot_seconds: float
 
 
-def load_models() -> Models:
+def load_models(vgg16_name: str | None = None, zero_shot_name: str | None = None) -> Models:
     """Load both models on the processor and encode the study's descriptions, once.
+
+    Args:
+        vgg16_name: a folder or a Hub id (default: `VGG16_MODEL`, or the bundled checkpoint).
+        zero_shot_name: likewise (default: `ZERO_SHOT_MODEL`, or OpenAI's CLIP).
 
     Raises:
         CheckpointError: VGG16's checkpoint cannot be had.
     """
-    vgg16, vgg16_identity = load_vgg16()
-    zero_shot, zero_shot_identity = load_zero_shot()
+    vgg16, vgg16_identity = load_vgg16(vgg16_name)
+    zero_shot, zero_shot_identity = load_zero_shot(zero_shot_name)
     zero_shot.encode_texts(tuple(DESCRIPTIONS.values()))
     return Models(vgg16, zero_shot, vgg16_identity, zero_shot_identity)
 
@@ -122,26 +122,6 @@ def compare(models: Models, photo: Image.Image) -> tuple[dict, dict, dict]:
         },
     }
     return probabilities, softmax_shares, details
-
-
-def held_out_accuracy(model: str, identity: Identity, texts: tuple[str, ...] = ()) -> dict | None:
-    """What the report that ships with the Space says of this checkpoint with these texts.
-
-    Args:
-        model: `vgg16` or `zero_shot`.
-        identity: the checkpoint in use.
-        texts: what the zero-shot model compares with.
-
-    Returns:
-        `n`, `accuracy` and `accuracy_ci95` on the test split, or None where this checkpoint, or
-        this set of texts, was not measured.
-    """
-    if not REPORT.exists():
-        return None
-    measured = json.loads(REPORT.read_text(encoding="utf-8"))[model]
-    if measured["revision"] != identity.revision or tuple(measured["texts"]) != texts:
-        return None
-    return measured["test"]
 
 
 def _by_name(names: Iterable[str], values: np.ndarray) -> dict[str, float]:

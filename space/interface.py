@@ -11,6 +11,7 @@ from PIL import Image
 from data.load import SAMPLE
 from data.photos import PhotoError, read_photo
 from space.compare import Models, PhotoScores, compare, score_photo
+from space.evaluation import evaluation_tab
 from space.page import MAX_NAME, MAX_ROWS, MAX_TEXT, Row, render, study_rows
 
 HERE = Path(__file__).parent
@@ -106,7 +107,7 @@ def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blo
         described = gr.State(rows)
         # Kept from the last edit on as long as an upload is; what is shown then asks for a photo.
         scored = gr.State(None, time_to_live=UPLOAD_SECONDS)
-        with gr.Row(equal_height=False):
+        with gr.Tab("Compare"), gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=260, elem_id="photo"):
                 photo = PhotoInput(
                     SAMPLE / FIRST_EXAMPLE,
@@ -130,6 +131,8 @@ def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blo
                     js_on_load=(HERE / "page.js").read_text(encoding="utf-8"),
                     elem_id="answer",
                 )
+        with gr.Tab("Evaluation"):
+            evaluation_tab()
 
         private = {"api_visibility": "private", "show_progress": "minimal"}
         latest = {**private, "trigger_mode": "always_last"}

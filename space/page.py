@@ -10,7 +10,8 @@ from PIL import Image
 
 from data.categories import DESCRIPTIONS
 from space.checkpoints import Identity
-from space.compare import Models, PhotoScores, held_out_accuracy, score_texts
+from space.compare import Models, PhotoScores, score_texts
+from space.report import held_out_accuracy
 
 MAX_ROWS = 20
 MAX_NAME, MAX_TEXT = 80, 2000

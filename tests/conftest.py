@@ -1,6 +1,7 @@
 """What several test files share: no network, the real photos where they are, the running app."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,11 +16,13 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from space.compare import Models, load_models
 from tests.clip_checkpoint import TINY, save_clip
 
 ROOT = Path(__file__).parents[1]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 FLIPKART = ROOT.parent / "shared" / "flipkart"
 
 
@@ -79,6 +82,20 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
         yield RunningApp(url, time.monotonic() - start, process)
         process.terminate()
         process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()
 
 
 def _free_port() -> socket.socket:

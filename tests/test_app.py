@@ -1,7 +1,6 @@
 """The running app, as people meet it: in a real browser, and through the real gradio_client."""
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from data.categories import CATEGORIES, DESCRIPTIONS
 from data.load import SAMPLE
@@ -21,7 +20,6 @@ from space.compare import Models, compare
 from tests.conftest import ROOT, RunningApp
 
 MUG = SAMPLE / "kitchen & dining" / "mug-1.jpg"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 
 
 # --- start ---------------------------------------------------------------------------------------
@@ -133,19 +131,6 @@ def test_a_photo_turned_by_exif_is_seen_upright(client: Client, tmp_path: Path) 
 
 
 # --- page ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

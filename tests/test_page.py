@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from data.categories import CATEGORIES, DESCRIPTIONS
-from space.compare import Models, PhotoScores, held_out_accuracy
+from space.compare import Models, PhotoScores
 from space.page import Row, render, study_rows
+from space.report import held_out_accuracy
 
 
 @pytest.fixture

@@ -1,53 +1,75 @@
-"""The figures of an image classifier on labelled photos, as one evaluate.Metric."""
+"""The figures of a classifier on labelled photos, as evaluate.Metric objects.
+
+Computed by scikit-learn and scipy, so that nothing is fetched from the Hub.
+"""
 
 import datasets
 import evaluate
 import numpy as np
-from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from space.trust import (
+    coverage_at_precision,
+    expected_calibration_error,
+    reliability,
+    wilson_interval,
+)
 
 
 class ClassificationReport(evaluate.Metric):
-    """Accuracy with its 95 % interval, precision, recall and F1, and the confusion matrix.
-
-    Computed by scikit-learn, so that nothing is fetched from the Hub. The interval is Wilson's
-    (1927), which keeps to [0, 1] and holds for few photos.
-    """
+    """Accuracy with its 95 % interval (Wilson), precision, recall, F1, and the confusion matrix."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=str(self.__doc__),
-            citation="",
-            inputs_description="predictions, references: class indices; categories: their names",
-            features=datasets.Features(
-                {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
-            ),
-        )
+        return _info(self, "predictions, references: class indices; categories: their names")
 
     def _compute(
         self, predictions: np.ndarray, references: np.ndarray, categories: list[str]
     ) -> dict[str, object]:
         right = int(np.sum(np.asarray(predictions) == np.asarray(references)))
-        n = len(references)
-        interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
         labels = range(len(categories))
         by_class = precision_recall_fscore_support(
             references, predictions, labels=labels, zero_division=0
         )
-        precision, recall, f1 = (figures.mean() for figures in by_class[:3])
-        matrix = confusion_matrix(references, predictions, labels=labels)
+        names = ("precision", "recall", "f1")
+        counts = by_class[3]
         return {
-            "n": n,
-            "accuracy": right / n,
-            "accuracy_ci95": [float(interval.low), float(interval.high)],
-            "macro_precision": float(precision),
-            "macro_recall": float(recall),
-            "macro_f1": float(f1),
+            "n": len(references),
+            "accuracy": right / len(references),
+            "accuracy_ci95": wilson_interval(right, len(references)),
+            **{
+                f"macro_{name}": float(figures.mean())
+                for name, figures in zip(names, by_class, strict=False)
+            },
+            **{
+                f"weighted_{name}": float(np.average(figures, weights=counts))
+                for name, figures in zip(names, by_class, strict=False)
+            },
             "per_class": {
                 name: {"precision": float(p), "recall": float(r), "f1": float(f), "n": int(count)}
                 for name, p, r, f, count in zip(categories, *by_class, strict=True)
             },
-            "confusion_matrix": matrix.tolist(),
+            "confusion_matrix": confusion_matrix(references, predictions, labels=labels).tolist(),
+        }
+
+
+class Calibration(evaluate.Metric):
+    """Whether a model is right as often as it is sure, and how much of its work needs no person."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return _info(
+            self, "predictions, references: class indices; confidences: of the predictions", True
+        )
+
+    def _compute(
+        self, predictions: np.ndarray, references: np.ndarray, confidences: np.ndarray
+    ) -> dict[str, object]:
+        right = np.asarray(predictions) == np.asarray(references)
+        confidences = np.asarray(confidences)
+        return {
+            "ece": expected_calibration_error(confidences, right),
+            "reliability": reliability(confidences, right),
+            "coverage_at_precision_95": coverage_at_precision(confidences, right, 0.95).share,
+            "coverage_at_precision_99": coverage_at_precision(confidences, right, 0.99).share,
         }
 
 
@@ -57,4 +79,16 @@ def as_sentence(figures: dict[str, object]) -> str:
     return (
         f"right on {figures['accuracy']:.1%} of {figures['n']} photos "
         f"(95 % interval {low:.1%} to {high:.1%})"
+    )
+
+
+def _info(metric: evaluate.Metric, inputs: str, confidences: bool = False) -> evaluate.MetricInfo:
+    features = {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
+    if confidences:
+        features["confidences"] = datasets.Value("float64")
+    return evaluate.MetricInfo(
+        description=str(metric.__doc__),
+        citation="",
+        inputs_description=inputs,
+        features=datasets.Features(features),
     )

@@ -22,7 +22,8 @@ from tqdm.auto import tqdm
 
 from data.load import fingerprint
 from space.classifiers import ImageClassifier, prepare
-from training.fine_tune import Recipe, best_epochs
+from training.comparison_report import draw_matrix
+from training.fine_tune import Recipe
 from training.metrics import ClassificationReport
 
 TEMPLATE = Path(__file__).parent / "model_card.md"
@@ -76,6 +77,8 @@ def write_report(
         "seed": seed,
         "recipe": asdict(recipe),
         "refit": refit,
+        "heads": 1 + max(row["head"] for row in log),
+        "parameters": classifier.model.num_parameters(),
         "data": {split: fingerprint(dataset) for split, dataset in photos.items()},
         "versions": {
             "python": platform.python_version(),
@@ -139,24 +142,23 @@ def _card_data(figures: dict[str, object], dataset: str) -> ModelCardData:
 
 
 def _plot_curve(log: list[dict[str, float]], file: Path) -> None:
-    """Losses, and validation accuracy, of each epoch; the epoch that was kept is marked."""
-    table = pd.DataFrame(log)
-    epochs = np.arange(1, len(table) + 1)
+    """Losses, and validation accuracy, of each epoch and head; what was kept of each is marked."""
     figure, (losses, accuracy) = plt.subplots(1, 2, figsize=(10, 3.6))
-    losses.plot(epochs, table["train_loss"], "o-", markersize=3, label="train (mixed photos)")
-    losses.plot(epochs, table["validation_loss"], "o-", markersize=3, label="validation")
+    for head, table in pd.DataFrame(log).groupby("head"):
+        table = table.reset_index(drop=True)
+        epochs = np.arange(1, len(table) + 1)
+        names = ("train (mixed photos)", "validation", "kept") if head == 0 else (None,) * 3
+        losses.plot(epochs, table["train_loss"], color="C0", alpha=0.7, label=names[0])
+        losses.plot(epochs, table["validation_loss"], color="C1", alpha=0.7, label=names[1])
+        accuracy.plot(epochs, 100 * table["validation_accuracy"], color="C1", alpha=0.7)
+        kept = table.groupby("unfrozen_blocks")["validation_loss"].idxmin()
+        losses.plot(epochs[kept], table["validation_loss"][kept], "k*", label=names[2])
+        accuracy.plot(epochs[kept], 100 * table["validation_accuracy"][kept], "k*")
     losses.set_ylabel("cross-entropy")
-    accuracy.plot(epochs, 100 * table["validation_accuracy"], "o-", markersize=3, color="C1")
     accuracy.set_ylabel("right on validation, %")
-    best = best_epochs(log)
-    last = 0
     for axis in (losses, accuracy):
         axis.set_xlabel("epoch")
         axis.grid(alpha=0.3)
-    for stage, row in sorted(best.items()):
-        for axis in (losses, accuracy):
-            axis.axvline(last + row["epoch"], color="grey", linestyle=":", label="kept")
-        last += sum(entry["unfrozen_blocks"] == stage for entry in log)
     losses.legend()
     figure.savefig(file, dpi=120, bbox_inches="tight")
     plt.close(figure)
@@ -167,15 +169,8 @@ def _plot_confusion(metrics: dict[str, dict], categories: Iterable[str], file: P
     names = list(categories)
     figure, axes = plt.subplots(1, len(metrics), figsize=(5 * len(metrics), 5.4), sharey=True)
     for axis, (split, figures) in zip(axes, metrics.items(), strict=True):
-        matrix = np.array(figures["confusion_matrix"])
-        shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for (row, column), count in np.ndenumerate(matrix):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axis.text(column, row, count or "", ha="center", va="center", color=colour)
+        draw_matrix(axis, np.array(figures["confusion_matrix"]), names)
         axis.set_title(f"{split}: {figures['accuracy']:.1%} of {figures['n']}")
-        axis.set_xticks(range(len(names)), names, rotation=40, ha="right")
-        axis.set_yticks(range(len(names)), names)
         axis.set_xlabel("VGG16 says")
     axes[0].set_ylabel("it is")
     figure.savefig(file, dpi=120, bbox_inches="tight")

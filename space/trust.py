@@ -1,0 +1,130 @@
+"""How sure to be: intervals, calibration, and what may be sorted without a person.
+
+`confidences` are probabilities of first choices, (n,) in [0, 1]; `right` says which are right,
+(n,) bool.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from scipy.stats import binomtest, bootstrap
+
+# As many as in Guo et al. 2017, where the measure is used for networks first.
+ECE_BINS = 15
+
+
+class Difference(NamedTuple):
+    """By how much one model is right more often than another, on the same photos."""
+
+    # In [-1, 1]; positive where the first is right more often.
+    difference: float
+    ci95: tuple[float, float]
+    p_value: float
+
+
+class Coverage(NamedTuple):
+    """What is sorted without a person: all photos whose confidence reaches the threshold."""
+
+    threshold: float
+    share: float
+    mistakes: int
+
+
+def wilson_interval(right: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927): keeps to [0, 1] and holds for few photos."""
+    interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def paired_difference(right: np.ndarray, other: np.ndarray) -> Difference:
+    """McNemar's exact test (1947) and the bootstrap interval of the difference of two accuracies.
+
+    Only photos that one of the two gets right and the other wrong tell them apart.
+
+    Args:
+        right: whether the first model is right, photo by photo, (n,) bool.
+        other: whether the second one is.
+    """
+    gain = right.astype(int) - other.astype(int)
+    apart = np.count_nonzero(gain)
+    if not apart:
+        return Difference(0.0, (0.0, 0.0), 1.0)
+    p_value = binomtest(np.count_nonzero(gain > 0), apart).pvalue
+    interval = bootstrap((gain,), np.mean, method="percentile", rng=0).confidence_interval
+    return Difference(gain.mean(), (interval.low, interval.high), p_value)
+
+
+def difference_in_words(found: Difference, first: str, second: str) -> str:
+    """Who is right more often, by how much, and whether chance explains it."""
+    low, high = (100 * bound for bound in found.ci95)
+    points = f"{100 * found.difference:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
+    verdict = f"{first} against {second}: {points}, McNemar's p = {found.p_value:.2g}"
+    if found.p_value >= 0.05:
+        return f"{verdict}: the difference is within chance."
+    better, worse = (first, second) if found.difference > 0 else (second, first)
+    return f"{verdict}: {better} is right more often than {worse}, beyond chance."
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature of the lowest cross-entropy (Guo et al. 2017, arXiv 1706.04599, section 4.2).
+
+    Args:
+        logits: (n, classes), up to a constant a photo.
+        labels: the class of each photo, (n,).
+    """
+
+    def cross_entropy(log_temperature: float) -> float:
+        scaled = log_softmax(logits / np.exp(log_temperature), axis=1)
+        return -scaled[np.arange(len(labels)), labels].mean()
+
+    return float(np.exp(minimize_scalar(cross_entropy, bounds=(-3, 3), method="bounded").x))
+
+
+def reliability(confidences: np.ndarray, right: np.ndarray) -> list[dict[str, float]]:
+    """For each bin of confidence that holds photos: how sure, how often right, how many."""
+    # A bin holds its upper edge, as in Guo et al. 2017, section 2.
+    bins = np.clip(np.ceil(confidences * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
+    return [
+        {
+            "confidence": float(confidences[bins == index].mean()),
+            "accuracy": float(right[bins == index].mean()),
+            "n": int((bins == index).sum()),
+        }
+        for index in np.unique(bins)
+    ]
+
+
+def expected_calibration_error(confidences: np.ndarray, right: np.ndarray) -> float:
+    """The mean distance of confidence and accuracy over ECE_BINS bins of equal width, in [0, 1]."""
+    return sum(
+        row["n"] * abs(row["accuracy"] - row["confidence"])
+        for row in reliability(confidences, right)
+    ) / len(right)
+
+
+def coverage_curve(confidences: np.ndarray, right: np.ndarray) -> list[Coverage]:
+    """What is sorted, and how many mistakes are among it, for each threshold; the highest first.
+
+    A confidence of 0 is never sorted.
+    """
+    order = np.argsort(-confidences, kind="stable")
+    ranked, mistakes = confidences[order], np.cumsum(~right[order])
+    # Photos of one confidence are sorted together or not at all.
+    last = np.flatnonzero((np.append(ranked[1:], -1.0) < ranked) & (ranked > 0))
+    return [
+        Coverage(float(ranked[index]), (index + 1) / len(right), int(mistakes[index]))
+        for index in last
+    ]
+
+
+def coverage_at_precision(confidences: np.ndarray, right: np.ndarray, precision: float) -> Coverage:
+    """The lowest threshold above which at least this share is right; where none is, no photo."""
+    nothing = Coverage(np.inf, 0.0, 0)
+    enough = [
+        row
+        for row in coverage_curve(confidences, right)
+        if row.mistakes <= (1 - precision) * row.share * len(right) + 1e-9
+    ]
+    return max(enough, key=lambda row: row.share, default=nothing)
