@@ -179,13 +179,14 @@ def _identity(model: str, name: str, folders: list[Path], stands_in: str = "") -
         # A folder's own name: where it lies on the server is nobody's business.
         checkpoint=name if "/" in name and not Path(name).is_dir() else Path(name).name,
         revision=revision,
-        parameters=sum(map(_parameters, weights)),
+        parameters=sum(map(count_parameters, weights)),
         bytes=sum(file.stat().st_size for file in weights),
         stands_in=stands_in,
     )
 
 
-def _parameters(weights: Path) -> int:
+def count_parameters(weights: Path) -> int:
+    """How many numbers a safetensors file holds."""
     with safe_open(weights, "pt") as tensors:
         names = tensors.keys()  # the file itself cannot be iterated
         return sum(math.prod(tensors.get_slice(name).get_shape()) for name in names)

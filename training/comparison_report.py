@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from datasets import DatasetDict, concatenate_datasets
 from jinja2 import Template
+from PIL import ImageOps
 from safetensors.numpy import save_file
 
 from data.categories import CATEGORIES
@@ -118,7 +119,7 @@ def draw_per_class(predictions: pd.DataFrame, metrics: dict[str, dict]) -> plt.F
         axis.grid(axis="x", alpha=0.3)
     axes[0].set_yticks(places, CATEGORIES)
     axes[0].invert_yaxis()
-    axes[0].legend(loc="lower left")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="upper center", ncols=2)
     return figure
 
 
@@ -138,7 +139,7 @@ def draw_calibration(predictions: pd.DataFrame, metrics: dict[str, dict]) -> plt
         temperature = metrics[model]["temperature"]
         axis.set_title(f"{metrics[model]['model']}, temperature {temperature:.2f}")
         axis.set_xlabel("confidence (dots: the more photos, the larger)")
-        axis.legend(loc="upper left")
+        axis.legend(loc="lower right", fontsize=9)
     axes[0].set_ylabel("right on test")
     return figure
 
@@ -184,7 +185,7 @@ def draw_importance(predictions: pd.DataFrame, metrics: dict[str, dict]) -> plt.
         f"mean cosine similarity with the category's text, {metrics['zero_shot']['model']}"
     )
     axis.grid(axis="x", alpha=0.3)
-    axis.legend()
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
     return figure
 
 
@@ -197,17 +198,19 @@ def draw_contact_sheet(predictions: pd.DataFrame, photos: DatasetDict) -> plt.Fi
         len(CATEGORIES), NEAREST * len(titles), figsize=(1.25 * NEAREST * len(titles), 11)
     )
     for row, (category, shown) in zip(axes, groups.items(), strict=True):
-        row[0].set_ylabel(category.replace(" & ", "\n& ").replace(" and ", "\nand "), fontsize=9)
+        row[0].set_ylabel(_in_two_lines(category), fontsize=9)
         for axis in row:
+            axis.set_box_aspect(1)
             axis.set_xticks([])
             axis.set_yticks([])
             axis.spines[:].set_visible(False)
         for group, indices in enumerate(shown.values()):
             for place, index in enumerate(indices):
                 axis = row[group * NEAREST + place]
-                axis.imshow(everything[int(index)]["image"].resize((160, 160)))
+                photo = everything[int(index)]["image"]
+                axis.imshow(ImageOps.pad(photo, (160, 160), color="white"))
                 if group >= 2:
-                    axis.set_xlabel(predictions["label"][index], fontsize=6)
+                    axis.set_xlabel(_in_two_lines(predictions["label"][index]), fontsize=6)
     for group, title in enumerate(titles):
         axes[0][group * NEAREST].set_title(title, loc="left", fontsize=10)
     return figure
@@ -234,6 +237,10 @@ def local_importance(predictions: pd.DataFrame, category: str) -> dict[str, np.n
         surest = np.argsort(-predictions[f"{model}_probability"].to_numpy(), kind="stable")
         shown[name] = surest[wrong[surest]][:NEAREST]
     return shown
+
+
+def _in_two_lines(category: str) -> str:
+    return category.replace(" & ", "\n& ").replace(" and ", "\nand ")
 
 
 def _save(figure: plt.Figure, file: Path) -> None:

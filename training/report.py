@@ -21,6 +21,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from tqdm.auto import tqdm
 
 from data.load import fingerprint
+from space.checkpoints import count_parameters
 from space.classifiers import ImageClassifier, prepare
 from training.comparison_report import draw_matrix
 from training.fine_tune import Recipe
@@ -78,7 +79,7 @@ def write_report(
         "recipe": asdict(recipe),
         "refit": refit,
         "heads": 1 + max(row["head"] for row in log),
-        "parameters": classifier.model.num_parameters(),
+        "parameters": count_parameters(folder / "model.safetensors"),
         "data": {split: fingerprint(dataset) for split, dataset in photos.items()},
         "versions": {
             "python": platform.python_version(),

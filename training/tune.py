@@ -96,12 +96,10 @@ def tune(
             trial.set_user_attr("loss", scores["validation_loss"].tolist())
             trial.set_user_attr("accuracy", scores["validation_accuracy"].tolist())
             study.tell(trial, scores["validation_accuracy"].mean())
-            table = _table(study)
-            table.to_csv(folder / "tuning.csv", index=False)
-            print(table.to_string(index=False, float_format="%.4g"))
+            print(_write_table(study, folder).to_string(index=False, float_format="%.4g"))
     best = [None]
     if study:
-        _plot(_table(study), folder / "tuning.png")
+        _plot(_write_table(study, folder), folder / "tuning.png")
         best = [Recipe(**study.best_trial.user_attrs["recipe"])]
     return broadcast_object_list(best)[0]
 
@@ -147,7 +145,7 @@ def _ask(trial: optuna.Trial, start: Recipe) -> Recipe:
     )
 
 
-def _table(study: optuna.Study) -> pd.DataFrame:
+def _write_table(study: optuna.Study, folder: Path) -> pd.DataFrame:
     """A row a trial, best first: its recipe, mean and spread over the folds."""
     rows = []
     for trial in _complete(study):
@@ -162,7 +160,9 @@ def _table(study: optuna.Study) -> pd.DataFrame:
                 **trial.user_attrs["recipe"],
             }
         )
-    return pd.DataFrame(rows).sort_values("accuracy_mean", ascending=False, kind="stable")
+    table = pd.DataFrame(rows).sort_values("accuracy_mean", ascending=False, kind="stable")
+    table.to_csv(folder / "tuning.csv", index=False)
+    return table
 
 
 def _plot(table: pd.DataFrame, file: Path) -> None:
