@@ -34,6 +34,7 @@ def evaluation_tab() -> None:
         )
         cell = gr.HTML(visible=False, elem_id="cell")
         photos = gr.Gallery(visible=False, columns=6, height=260, label="Photos of this cell")
+        details = gr.HTML(details_html(first))
         slider = gr.Slider(
             0,
             0.99,
@@ -43,18 +44,18 @@ def evaluation_tab() -> None:
         )
         coverage = gr.HTML(coverage_html(first, _usual_threshold(first)))
 
-    def show(label: str) -> tuple[str, float, str, dict, dict]:
-        folder = REPORTS[label]
+    def show(label: str) -> tuple[str, dict, dict, str, float, str]:
+        folder, hidden = REPORTS[label], gr.update(visible=False)
         threshold = _usual_threshold(folder)
-        hidden = gr.update(visible=False)
-        return overview_html(folder), threshold, coverage_html(folder, threshold), hidden, hidden
+        shown = overview_html(folder), hidden, hidden, details_html(folder)
+        return *shown, threshold, coverage_html(folder, threshold)
 
     def look_into(label: str, event: gr.EventData) -> tuple[dict, dict]:
         text, files = cell_photos(REPORTS[label], event.model, int(event.row), int(event.column))
         return gr.update(value=text, visible=True), gr.update(value=files, visible=bool(files))
 
     private = {"api_visibility": "private", "show_progress": "hidden"}
-    chosen.change(show, chosen, [overview, slider, coverage, cell, photos], **private)
+    chosen.change(show, chosen, [overview, cell, photos, details, slider, coverage], **private)
     overview.cell(look_into, chosen, [cell, photos], **private)
     slider.input(
         lambda label, threshold: coverage_html(REPORTS[label], threshold),
@@ -81,10 +82,9 @@ def _usual_threshold(folder: Path) -> float:
 
 
 def overview_html(folder: Path) -> str:
-    """The table, both confusion matrices, per-class bars, calibration and importance."""
+    """What the comparison says, the table, and both confusion matrices."""
     metrics = _report(folder)[0]
     both = metrics["both"]["test"]
-    name = metrics["zero_shot"]["model"]
     return f"""
 <p class="verdict">{escape(both["in_words"])}</p>
 <p>On {both["n"]} photos that neither model has seen: both agree on {both["agree"]}, and are right
@@ -92,7 +92,14 @@ on {both["right_where_they_agree"]} of these. One of the two at least is right o
 {both["one_is_right"]}.</p>
 {_models_table(metrics)}
 <h3>What is taken for what <small>a number shows its photos</small></h3>
-<div class="pair">{"".join(_matrix(model, metrics[model]) for model in MODELS)}</div>
+<div class="pair">{"".join(_matrix(model, metrics[model]) for model in MODELS)}</div>"""
+
+
+def details_html(folder: Path) -> str:
+    """Per-class bars, calibration and importance."""
+    metrics = _report(folder)[0]
+    name = metrics["zero_shot"]["model"]
+    return f"""
 <h3>Each category <small>F1: 1 is never wrong</small></h3>
 {_bars(metrics)}
 <h3>As right as it is sure? <small>on the line: yes; below it: too sure</small></h3>

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -178,15 +179,21 @@ def test_both_decide_where_they_agree_alone() -> None:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the command leaves of the bundled sample, in less than two minutes."""
+    """What the command leaves of the bundled sample, in less than two minutes of two cores."""
     folder = tmp_path_factory.mktemp("report")
     command = [sys.executable, "training/compare_models.py", "--output", str(folder)]
-    start = time.monotonic()
+    before = _seconds_of_children()
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert time.monotonic() - start < 120
+    assert _seconds_of_children() - before < 2 * 120
     assert "McNemar" in run.stdout
     return folder
+
+
+def _seconds_of_children() -> float:
+    """Of a processor, which do not depend on what else it does."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @pytest.mark.parametrize("folder", ["made", "shipped"])
