@@ -25,10 +25,9 @@ WAYS = (*MODELS, "both")
 
 def evaluation_tab() -> None:
     """Build the tab inside gr.Blocks."""
-    first = next(iter(REPORTS.values()))
-    names = {label: label for label in REPORTS}
+    labels, first = list(REPORTS), next(iter(REPORTS.values()))
     with gr.Column(elem_classes="evaluation"):
-        chosen = gr.Radio(list(names), value=next(iter(names)), label="Measured on")
+        chosen = gr.Radio(labels, value=labels[0], label="Measured on")
         overview = gr.HTML(
             overview_html(first), js_on_load=(HERE / "evaluation.js").read_text("utf-8")
         )
