@@ -84,6 +84,11 @@ def overview_html(folder: Path) -> str:
     """What the comparison says, the table, and both confusion matrices."""
     metrics = _report(folder)[0]
     both = metrics["both"]["test"]
+    matrices = "".join(
+        matrix_html(model, metrics[model]["model"], np.array(counts), buttons=True)
+        for model in MODELS
+        for counts in [metrics[model]["test"]["confusion_matrix"]]
+    )
     return f"""
 <p class="verdict">{escape(both["in_words"])}</p>
 <p>On {both["n"]} photos that neither model has seen: both agree on {both["agree"]}, and are right
@@ -91,7 +96,7 @@ on {both["right_where_they_agree"]} of these. One of the two at least is right o
 {both["one_is_right"]}.</p>
 {_models_table(metrics)}
 <h3>What is taken for what <small>a number shows its photos</small></h3>
-<div class="pair">{"".join(_matrix(model, metrics[model]) for model in MODELS)}</div>"""
+<div class="pair">{matrices}</div>"""
 
 
 def details_html(folder: Path) -> str:
@@ -117,7 +122,7 @@ def coverage_html(folder: Path, threshold: float) -> str:
         mistakes = int((reached & ~decided[way]["right"]).sum())
         rows.append(
             f'<tr class="{way.replace("_", "-")}"><th scope="row">{_name(metrics, way)}</th>'
-            f"<td>{_bar(reached.mean())}</td><td>{reached.sum()} of {len(test)}</td>"
+            f"<td>{bar_html(reached.mean())}</td><td>{reached.sum()} of {len(test)}</td>"
             f"<td>{mistakes}</td><td>{len(test) - reached.sum()}</td></tr>"
         )
     return f"""<table class="coverage" aria-live="polite"><thead><tr><th scope="col">decided by</th>
@@ -149,7 +154,8 @@ def _name(metrics: dict, way: str) -> str:
     return "both, where they agree" if way == "both" else metrics[way]["model"]
 
 
-def _bar(share: float) -> str:
+def bar_html(share: float) -> str:
+    """A bar as wide as the share, in [0, 1]."""
     return f'<span class="bar"><span style="width:{share:.1%}"></span></span>'
 
 
@@ -172,23 +178,32 @@ def _models_table(metrics: dict) -> str:
     return f'<table class="figures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
-def _matrix(model: str, figures: dict) -> str:
-    """A confusion matrix, each cell a button."""
-    matrix = np.array(figures["test"]["confusion_matrix"])
+def matrix_html(model: str, name: str, matrix: np.ndarray, buttons: bool = False) -> str:
+    """A confusion matrix as a table, shaded by the shares of each row.
+
+    Args:
+        model: `vgg16` or `zero_shot`, whose colour it has.
+        name: what the model is called.
+        matrix: (7, 7) counts; rows are true categories, columns what the model says.
+        buttons: whether each count can be asked for its photos.
+    """
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     body = ""
     for row, category in enumerate(CATEGORIES):
-        cells = "".join(
-            f'<td style="--share:{shares[row, column]:.2f}"><button type="button" '
-            f'data-model="{model}" data-row="{row}" data-column="{column}" '
-            f'aria-label="{count} photos of {escape(category)}, called {escape(said)}">'
-            f"{count or '·'}</button></td>"
-            for column, (said, count) in enumerate(zip(CATEGORIES, matrix[row], strict=True))
-        )
-        body += f'<tr><th scope="row">{escape(category)}</th>{cells}</tr>'
+        body += f'<tr><th scope="row">{escape(category)}</th>'
+        for column, said in enumerate(CATEGORIES):
+            count = matrix[row, column]
+            what = f"{count} photos of {escape(category)}, called {escape(said)}"
+            button = f'type="button" data-model="{model}" data-row="{row}" data-column="{column}"'
+            tag, attributes = ("button", button) if buttons else ("span", 'role="img"')
+            body += (
+                f'<td style="--share:{shares[row, column]:.2f}">'
+                f'<{tag} class="count" {attributes} aria-label="{what}">{count or "·"}</{tag}></td>'
+            )
+        body += "</tr>"
     heads = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in CATEGORIES)
     return f"""<table class="matrix {model.replace("_", "-")}">
-<caption>{figures["model"]} <small>rows: what it is; columns: what {figures["model"]} says</small>
+<caption>{name} <small>rows: what it is; columns: what {name} says</small>
 </caption><thead><tr><td></td>{heads}</tr></thead><tbody>{body}</tbody></table>"""
 
 
@@ -196,7 +211,7 @@ def _bars(metrics: dict) -> str:
     body = ""
     for category in CATEGORIES:
         cells = "".join(
-            f'<td class="{model.replace("_", "-")}"><span class="line">{_bar(f1)}'
+            f'<td class="{model.replace("_", "-")}"><span class="line">{bar_html(f1)}'
             f"<span>{f1:.2f}</span></span></td>"
             for model in MODELS
             for f1 in [metrics[model]["test"]["per_class"][category]["f1"]]
@@ -227,7 +242,8 @@ temperature ({figures["temperature"]:.2f}).</figcaption></figure>"""
 
 def _importance(metrics: dict) -> str:
     body = "".join(
-        f'<tr class="zero-shot"><th scope="row">{escape(category)}</th><td>{_bar(row["own"])}</td>'
+        f'<tr class="zero-shot"><th scope="row">{escape(category)}</th>'
+        f"<td>{bar_html(row['own'])}</td>"
         f"<td>{row['own']:.3f}</td><td>{row['others']:.3f}</td><td>{row['margin']:+.3f}</td></tr>"
         for category, row in metrics["importance"].items()
     )

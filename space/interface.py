@@ -1,6 +1,7 @@
 """The page: a photo on the left, the answer of both models on the right, and the API beside it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
@@ -8,10 +9,12 @@ from gradio.data_classes import ImageData
 from gradio.utils import is_in_or_equal
 from PIL import Image
 
+from data.categories import CATEGORIES
 from data.load import SAMPLE
 from data.photos import PhotoError, read_photo
 from space.compare import Models, PhotoScores, compare, score_photo
 from space.evaluation import evaluation_tab
+from space.lab import lab_tab
 from space.page import MAX_NAME, MAX_ROWS, MAX_TEXT, Row, render, study_rows
 
 HERE = Path(__file__).parent
@@ -91,6 +94,13 @@ def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blo
     def restore(scores: PhotoScores | None) -> tuple[str, PhotoScores | None, list[Row]]:
         return draw(scores, rows), scores, rows
 
+    def carry_over(
+        scores: PhotoScores | None, *texts: str
+    ) -> tuple[str, PhotoScores | None, list[Row], gr.Tabs]:
+        words = dict(zip(CATEGORIES, texts, strict=True))
+        edited = [replace(row, text=words.get(row.trained, row.text)) for row in rows]
+        return draw(scores, edited), scores, edited, gr.Tabs(selected="compare")
+
     @on_gpu
     def compare_photo(photo: Image.Image | None) -> tuple[dict, dict, dict]:
         """Sort a product photo into seven categories with fine-tuned VGG16 and zero-shot CLIP.
@@ -107,7 +117,7 @@ def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blo
         described = gr.State(rows)
         # Kept from the last edit on as long as an upload is; what is shown then asks for a photo.
         scored = gr.State(None, time_to_live=UPLOAD_SECONDS)
-        with gr.Tab("Compare"), gr.Row(equal_height=False):
+        with gr.Tabs() as tabs, gr.Tab("Compare", id="compare"), gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=260, elem_id="photo"):
                 photo = PhotoInput(
                     SAMPLE / FIRST_EXAMPLE,
@@ -131,8 +141,10 @@ def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blo
                     js_on_load=(HERE / "page.js").read_text(encoding="utf-8"),
                     elem_id="answer",
                 )
-        with gr.Tab("Evaluation"):
-            evaluation_tab()
+        with tabs:
+            with gr.Tab("Evaluation"):
+                evaluation_tab()
+            use, boxes = lab_tab(models, on_gpu)
 
         private = {"api_visibility": "private", "show_progress": "minimal"}
         latest = {**private, "trigger_mode": "always_last"}
@@ -140,6 +152,7 @@ def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blo
         answer.describe(describe, scored, [answer, scored, described], **latest)
         answer.restore(restore, scored, [answer, scored, described], **private)
         demo.load(lambda: example, outputs=scored, **private)
+        use.click(carry_over, [scored, *boxes], [answer, scored, described, tabs], **private)
 
         # The API's own endpoint: its components are never shown.
         gr.Button(visible=False).click(

@@ -54,9 +54,8 @@ def write_report(
     predictions.to_csv(folder / "predictions.csv", index=False)
     text = json.dumps(metrics, indent=1, ensure_ascii=False)
     (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
-    # In 16 bits, which move a cosine similarity by less than 0.001.
     save_file(
-        {"image_embeddings": embeddings.astype(np.float16)},
+        {"image_embeddings": embeddings},
         folder / EMBEDDINGS,
         {"revision": metrics["zero_shot"]["revision"]},
     )
