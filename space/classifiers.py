@@ -7,7 +7,7 @@
 `ConSE` stands in for `CLIP` where no CLIP checkpoint can be had, and is used the same way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -85,6 +85,23 @@ def zero_shot_scores(
     logits = logit_scale * similarities
     shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return similarities, shares / shares.sum(axis=-1, keepdims=True)
+
+
+def category_embeddings(model: ZeroShotModel, texts: Iterable[Sequence[str]]) -> np.ndarray:
+    """What photos are compared with where a category has several texts.
+
+    The mean of the texts' embeddings, at unit length again: an ensemble of prompts at the cost
+    of one (Radford et al. 2021, arXiv 2103.00020, section 3.1.4).
+
+    Args:
+        model: encodes the texts.
+        texts: for each of n categories one text or more.
+
+    Returns:
+        (n, d) float32, of unit length, in the order of the categories.
+    """
+    means = [model.encode_texts(tuple(of_category)).mean(0) for of_category in texts]
+    return _unit(np.stack(means))
 
 
 class ImageClassifier:

@@ -8,10 +8,12 @@ import numpy as np
 from PIL import Image
 
 from data.categories import DESCRIPTIONS
+from data.texts import from_lines
 from space.checkpoints import Identity, load_vgg16, load_zero_shot
 from space.classifiers import (
     ImageClassifier,
     ZeroShotModel,
+    category_embeddings,
     picture,
     prepare,
     zero_shot_scores,
@@ -85,10 +87,13 @@ def score_photo(models: Models, photo: Image.Image) -> PhotoScores:
 def score_texts(
     models: Models, scores: PhotoScores, texts: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compare a scored photo with n texts: cosine similarities and softmax shares, both (n,)."""
-    return zero_shot_scores(
-        scores.image_embedding, models.zero_shot.encode_texts(texts), models.zero_shot.logit_scale
-    )
+    """Compare a scored photo with the texts of n categories, one or several, one a line.
+
+    Returns:
+        Cosine similarities and softmax shares, both (n,).
+    """
+    embeddings = category_embeddings(models.zero_shot, map(from_lines, texts))
+    return zero_shot_scores(scores.image_embedding, embeddings, models.zero_shot.logit_scale)
 
 
 def compare(models: Models, photo: Image.Image) -> tuple[dict, dict, dict]:

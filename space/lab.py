@@ -4,19 +4,19 @@ The photos' embeddings are computed once: only the texts are encoded anew.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from html import escape
 from typing import NamedTuple
 
 import gradio as gr
 import numpy as np
-from data.texts import STUDY, Texts, TextsError, load_texts, parse_texts
 from safetensors.numpy import load_file
 
 from data.categories import CATEGORIES
 from data.load import SAMPLE
 from data.photos import read_photo
+from data.texts import STUDY, Texts, TextsError, as_lines, from_lines, load_texts, parse_texts
 from space.classifiers import category_embeddings, prepare
 from space.compare import Models
 from space.evaluation import bar_html, matrix_html
@@ -54,8 +54,8 @@ def lab_tab(
                 with gr.Row():
                     presets = {key: gr.Button(f"The {key} wording", size="sm") for key in PRESETS}
                 boxes = [
-                    gr.Textbox("\n".join(texts), label=category, lines=1, max_lines=8)
-                    for category, texts in STUDY.items()
+                    gr.Textbox(lines, label=category, lines=1, max_lines=8)
+                    for category, lines in zip(CATEGORIES, as_lines(STUDY), strict=True)
                 ]
                 use = gr.Button("Use in Compare", variant="primary")
                 as_json = gr.Textbox(
@@ -78,14 +78,17 @@ def lab_tab(
     ) -> tuple[str, str]:
         if chosen not in known:
             known[chosen] = _sample(models, progress)
-        texts = _texts(lines)
+        texts = dict(zip(CATEGORIES, map(from_lines, lines), strict=True))
         if empty := [category for category, listed in texts.items() if not listed]:
             return f"<p>Please write a text for {escape(', '.join(empty))}.</p>", ""
         return figures_html(models, known[chosen], texts), _as_json(texts)
 
+    def preset(key: str) -> list[str]:
+        return list(as_lines(load_texts(key)))
+
     def parse(text: str) -> list[str]:
         try:
-            return _lines(parse_texts(text, "This set"))
+            return list(as_lines(parse_texts(text, "This set")))
         except TextsError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
@@ -99,7 +102,7 @@ def lab_tab(
         **private,
     )
     for key, button in presets.items():
-        button.click(partial(_preset, key), outputs=boxes, **private)
+        button.click(partial(preset, key), outputs=boxes, **private)
     read.click(parse, as_json, boxes, **private)
     return use, boxes
 
@@ -159,22 +162,6 @@ def _sample(models: Models, progress: gr.Progress) -> Photos:
         embeddings.append(models.zero_shot.encode_photos(pixels))
     labels = [CATEGORIES.index(file.parent.name) for file in files]
     return Photos(np.concatenate(embeddings), np.array(labels))
-
-
-def _preset(name: str) -> list[str]:
-    return _lines(load_texts(name))
-
-
-def _lines(texts: Texts) -> list[str]:
-    return ["\n".join(texts[category]) for category in CATEGORIES]
-
-
-def _texts(boxes: Sequence[str]) -> Texts:
-    """One text a line."""
-    return {
-        category: [line.strip() for line in lines.splitlines() if line.strip()]
-        for category, lines in zip(CATEGORIES, boxes, strict=True)
-    }
 
 
 def _as_json(texts: Texts) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from data.categories import DESCRIPTIONS
+from data.texts import from_lines
 from space.checkpoints import Identity
 from space.compare import Models, PhotoScores, score_texts
 from space.report import held_out_accuracy
@@ -26,7 +27,7 @@ class Row:
     # What VGG16 was trained to call it; empty for a category that the user added.
     trained: str
     name: str
-    # What the zero-shot model compares with; empty where it is not offered the category.
+    # What the zero-shot model compares with, one text a line; empty where it is not offered it.
     text: str
 
 
@@ -53,7 +54,7 @@ def render(models: Models, scores: PhotoScores | None, rows: list[Row]) -> str:
     vgg16, zero_shot = _choices(models, scores, rows)
     texts = tuple(row.text for row in rows if row.text)
     name = models.zero_shot_identity.model
-    cut = [row.name for row in rows if row.text and models.zero_shot.is_cut(row.text)]
+    cut = [row.name for row in rows if any(map(models.zero_shot.is_cut, from_lines(row.text)))]
     body = "".join(_row(index, row, vgg16, zero_shot, name) for index, row in enumerate(rows))
     return f"""
 <p class="verdict" role="status">{_verdict(rows, vgg16, zero_shot, name)}</p>

@@ -27,6 +27,7 @@ from sklearn.metrics import (
 
 from data.categories import CATEGORIES, DESCRIPTIONS
 from data.load import digests, load_photos
+from data.texts import STUDY
 from space.checkpoints import BEFORE_REFIT
 from space.classifiers import prepare
 from space.compare import Models
@@ -300,7 +301,7 @@ def test_validation_photos_count_as_they_were_seen_before_the_refit(
     before["watches"] += 0.1
     before.to_csv(tmp_path / BEFORE_REFIT, index_label="sha256")
     monkeypatch.setattr(models.vgg16, "folder", tmp_path)
-    predictions, _ = score(models, photos, tuple(DESCRIPTIONS.values()))
+    predictions, _ = score(models, photos, STUDY)
     watches = predictions.groupby("split")["vgg16 watches"]
     assert watches.get_group("validation").to_numpy() == pytest.approx(1 / 7 + 0.1)
     assert (watches.get_group("test").to_numpy() != watches.get_group("validation")).all()

@@ -21,10 +21,11 @@ import pandas as pd
 from datasets import Dataset, DatasetDict, Image
 from tqdm.auto import tqdm
 
-from data.categories import CATEGORIES, DESCRIPTIONS
+from data.categories import CATEGORIES
 from data.load import DataError, add_dataset_arguments, digests, load_photos, summary
+from data.texts import Texts, TextsError, as_lines, load_texts
 from space.checkpoints import BEFORE_REFIT, CheckpointError
-from space.classifiers import prepare, zero_shot_scores
+from space.classifiers import category_embeddings, prepare, zero_shot_scores
 from space.compare import Models, load_models
 from space.report import MODELS, decisions, logits, scores
 from space.trust import (
@@ -49,8 +50,9 @@ def main() -> None:
     )
     print(summary(photos))
     models = load_models(arguments.vgg16, arguments.zero_shot)
-    predictions, embeddings = score(models, photos, tuple(DESCRIPTIONS.values()))
-    metrics = measure(predictions, describe(models, tuple(DESCRIPTIONS.values())))
+    texts = load_texts(arguments.texts)
+    predictions, embeddings = score(models, photos, texts)
+    metrics = measure(predictions, describe(models, texts))
     write_report(
         arguments.output,
         predictions,
@@ -66,9 +68,7 @@ def main() -> None:
     print(f"Report: {arguments.output / 'report.md'}")
 
 
-def score(
-    models: Models, photos: DatasetDict, texts: tuple[str, ...]
-) -> tuple[pd.DataFrame, np.ndarray]:
+def score(models: Models, photos: DatasetDict, texts: Texts) -> tuple[pd.DataFrame, np.ndarray]:
     """What both models say of each photo: predictions (see space/report.py), image embeddings.
 
     Args:
@@ -88,7 +88,9 @@ def score(
                 progress.update(len(batch))
     embeddings = np.concatenate(embeddings)
     similarities, shares = zero_shot_scores(
-        embeddings, models.zero_shot.encode_texts(texts), models.zero_shot.logit_scale
+        embeddings,
+        category_embeddings(models.zero_shot, texts.values()),
+        models.zero_shot.logit_scale,
     )
     table = pd.concat([_names(rows, split) for split, rows in photos.items()], ignore_index=True)
     known = _before_refit(models, table, np.concatenate(probabilities))
@@ -101,11 +103,11 @@ def score(
     return table, embeddings
 
 
-def describe(models: Models, texts: tuple[str, ...]) -> dict[str, dict]:
+def describe(models: Models, texts: Texts) -> dict[str, dict]:
     """What was measured: for each model its checkpoint, its logit scale and its texts."""
     described = {
         "vgg16": (models.vgg16_identity, 1.0, ()),
-        "zero_shot": (models.zero_shot_identity, models.zero_shot.logit_scale, texts),
+        "zero_shot": (models.zero_shot_identity, models.zero_shot.logit_scale, as_lines(texts)),
     }
     return {
         key: {
@@ -261,6 +263,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--vgg16", metavar="FOLDER_OR_ID", help="as VGG16_MODEL does")
     parser.add_argument("--zero-shot", metavar="FOLDER_OR_ID", help="as ZERO_SHOT_MODEL does")
     parser.add_argument(
+        "--texts", default="study", help="study (default), better, or a JSON file of one's own"
+    )
+    parser.add_argument(
         "--all-test", action="store_true", help="measure on all photos: no model has seen any"
     )
     parser.add_argument(
@@ -274,5 +279,5 @@ def _arguments() -> argparse.Namespace:
 if __name__ == "__main__":
     try:
         main()
-    except (DataError, CheckpointError) as error:
+    except (DataError, CheckpointError, TextsError) as error:
         raise SystemExit(str(error)) from None

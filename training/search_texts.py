@@ -1,0 +1,186 @@
+"""Search better texts for the zero-shot model, on train and validation only.
+
+    python training/search_texts.py --dataset products.csv     # also a folder, or a Hub id
+
+Starting from the study's descriptions, the one text that lowers the cross-entropy most is added to
+its category, until none does: greedy forward selection among data/texts.py's templates and nouns,
+for whatever zero-shot model the demo would load. Photos and texts are encoded once. The texts, and
+what each of them gained, go to --output; cross-validation, the whole search repeated in each fold,
+says what they are worth on other photos.
+"""
+
+import argparse
+import json
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+from datasets import Dataset, concatenate_datasets
+from scipy.special import logsumexp
+from sklearn.preprocessing import normalize
+from tqdm.auto import tqdm
+
+from data.categories import CATEGORIES
+from data.load import DataError, add_dataset_arguments, digests, load_photos, summary
+from data.texts import BETTER, CANDIDATES, STUDY, Texts
+from space.checkpoints import load_zero_shot
+from space.classifiers import ZeroShotModel, category_embeddings, prepare, zero_shot_scores
+from training.tune import folds
+
+BATCH = 16
+
+
+def main() -> None:
+    """Load, search, print and write."""
+    arguments = _arguments()
+    photos = load_photos(arguments.dataset, skip_broken=arguments.skip_broken)
+    print(summary(photos))
+    model, identity = load_zero_shot()
+    print(f"Searching texts for {identity.model} ({identity.checkpoint}).")
+    texts, found = find_texts(model, concatenate_datasets([photos["train"], photos["validation"]]))
+    for step in found["steps"]:
+        print(f"{step['accuracy']:.1%} ({step['gained']:+.1%})  {step['category']}: {step['text']}")
+    print(
+        f"Right on {found['photos']} photos of train and validation: {found['accuracy_study']:.1%} "
+        f"with the study's texts, {found['accuracy']:.1%} with {len(found['steps'])} more; by "
+        f"cross-validation {found['accuracy_cross_validated']:.1%}."
+    )
+    model_of = {key: getattr(identity, key) for key in ("model", "checkpoint", "revision")}
+    text = json.dumps({"texts": texts, "found": model_of | found}, indent=1, ensure_ascii=False)
+    arguments.output.write_text(text + "\n", encoding="utf-8")
+
+
+def find_texts(model: ZeroShotModel, photos: Dataset) -> tuple[Texts, dict[str, object]]:
+    """Better texts, searched on all the photos, and what the search is worth on others.
+
+    Returns:
+        The texts of each category, and `photos` (their number), `accuracy_study`, `accuracy` and
+        `accuracy_cross_validated` in [0, 1], and `steps`: the `category` and the `text` of each
+        that was added, what it `gained` in accuracy, and `accuracy` and `cross_entropy` with it.
+
+    Raises:
+        DataError: too few photos for cross-validation.
+    """
+    labels = np.array(photos["label"])
+    splits = folds(labels, digests(photos), seed=0)
+    images = encode_photos(model, photos)
+    start = category_embeddings(model, STUDY.values())
+    categories, texts = zip(*CANDIDATES, strict=True)
+    candidates = model.encode_texts(texts)
+    category_of = np.array([CATEGORIES.index(category) for category in categories])
+
+    def search_on(photos: np.ndarray) -> list[int]:
+        of_photos = images[photos], labels[photos]
+        return search(*of_photos, start, candidates, category_of, model.logit_scale)
+
+    right = 0.0
+    for others, held_out in tqdm(splits, desc="Cross-validation", unit="fold"):
+        scores = _scores(model, images[held_out], labels[held_out], search_on(others))
+        right += scores["accuracy"] * len(held_out)
+    added = search_on(np.arange(len(labels)))
+    history = [_scores(model, images, labels, added[:count]) for count in range(len(added) + 1)]
+    return _texts(added), {
+        "photos": len(labels),
+        "accuracy_study": history[0]["accuracy"],
+        "accuracy": history[-1]["accuracy"],
+        "accuracy_cross_validated": right / len(labels),
+        "steps": [
+            {
+                "category": categories[index],
+                "text": texts[index],
+                "gained": after["accuracy"] - before["accuracy"],
+                **after,
+            }
+            for index, (before, after) in zip(added, pairwise(history), strict=True)
+        ],
+    }
+
+
+def encode_photos(model: ZeroShotModel, photos: Dataset) -> np.ndarray:
+    """The unit-length embeddings, (n, d) float32, of n labelled photos, with a progress bar."""
+    encoded = []
+    with tqdm(total=len(photos), desc="Encoding photos", unit="photo") as progress:
+        for batch in photos.select_columns("image").iter(BATCH):
+            encoded.append(model.encode_photos(prepare(batch["image"], model.processor)))
+            progress.update(len(encoded[-1]))
+    return np.concatenate(encoded)
+
+
+def search(
+    images: np.ndarray,
+    labels: np.ndarray,
+    start: np.ndarray,
+    candidates: np.ndarray,
+    category_of: np.ndarray,
+    logit_scale: float,
+) -> list[int]:
+    """Add the text that lowers the cross-entropy most, until none does.
+
+    A search for accuracy fits itself to the few photos that lie on a border, and its texts are
+    worth less on other photos.
+
+    Args:
+        images: (n, d), of unit length.
+        labels: (n,) int, in [0, k).
+        start: (k, d), of unit length: a text of each category.
+        candidates: (m, d), of unit length.
+        category_of: (m,) int, the category that each candidate may be added to.
+        logit_scale: what similarities are multiplied by before the softmax.
+
+    Returns:
+        The indices of the added candidates, in the order in which they were added, each once.
+    """
+    added: list[int] = []
+    sums = start.copy()
+    while True:
+        logits = logit_scale * images @ normalize(sums).T
+        label = logits[np.arange(len(labels)), labels][:, None]
+        without = [logsumexp(np.delete(logits, k, axis=1), axis=1) for k in range(len(sums))]
+        trials = logit_scale * images @ normalize(sums[category_of] + candidates).T
+        own = np.where(labels[:, None] == category_of, trials, label)
+        losses = (np.logaddexp(np.stack(without, 1)[:, category_of], trials) - own).mean(0)
+        losses[added] = np.inf
+        best = int(losses.argmin())
+        if losses[best] >= (logsumexp(logits, axis=1) - label[:, 0]).mean():
+            return added
+        added.append(best)
+        sums[category_of[best]] += candidates[best]
+
+
+def _scores(
+    model: ZeroShotModel, images: np.ndarray, labels: np.ndarray, added: list[int]
+) -> dict[str, float]:
+    """Accuracy and cross-entropy on photos with the study's texts and some candidates."""
+    embeddings = category_embeddings(model, _texts(added).values())
+    _, shares = zero_shot_scores(images, embeddings, model.logit_scale)
+    return {
+        "accuracy": float((shares.argmax(1) == labels).mean()),
+        "cross_entropy": float(-np.log(shares[np.arange(len(labels)), labels]).mean()),
+    }
+
+
+def _texts(added: list[int]) -> Texts:
+    """The study's texts and some candidates, by category."""
+    texts = {category: list(of_category) for category, of_category in STUDY.items()}
+    for category, text in (CANDIDATES[index] for index in added):
+        texts[category].append(text)
+    return texts
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_dataset_arguments(parser)
+    parser.add_argument("--output", type=Path, default=BETTER, help="a JSON file")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except DataError as error:
+        raise SystemExit(str(error)) from None
