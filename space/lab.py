@@ -42,7 +42,7 @@ def lab_tab(
 ) -> tuple[gr.Button, list[gr.Textbox]]:
     """Build the tab inside gr.Blocks; the button that carries the texts over, and their boxes."""
     name = models.zero_shot_identity.model
-    known = _reported(models)
+    known = reported_photos(models)
     with gr.Tab("Descriptions") as tab:
         gr.Markdown(
             f"What {name} compares a photo with is up to you. Several texts for a category go on "
@@ -65,7 +65,9 @@ def lab_tab(
                     buttons=["copy"],
                 )
                 read = gr.Button("Use this JSON", size="sm")
-            with gr.Column(scale=3, min_width=320, elem_classes="evaluation"):
+            with gr.Column(
+                scale=3, min_width=320, elem_classes="evaluation", elem_id="words-column"
+            ):
                 choices = list(known) or [SAMPLE_PHOTOS]
                 chosen = gr.Radio(choices, value=choices[0], label="Measured on")
                 result = gr.HTML(elem_id="words")
@@ -117,7 +119,7 @@ def figures_html(models: Models, photos: Photos, texts: Texts) -> str:
     )
     study = _first_choices(models, photos, STUDY) == photos.labels
     found = paired_difference(right, study)
-    difference = difference_in_words(found, "These texts", "the study's wording")
+    difference = difference_in_words(found, "This wording", "the study's")
     matrix = np.zeros((len(CATEGORIES), len(CATEGORIES)), dtype=int)
     np.add.at(matrix, (photos.labels, said), 1)
     rows = "".join(
@@ -138,7 +140,7 @@ def _first_choices(models: Models, photos: Photos, texts: Texts) -> np.ndarray:
     return (photos.embeddings @ embeddings.T).argmax(1)
 
 
-def _reported(models: Models) -> dict[str, Photos]:
+def reported_photos(models: Models) -> dict[str, Photos]:
     """The unseen photos of the report that ships, where it was made with this model."""
     if read_metrics()["zero_shot"]["revision"] != models.zero_shot_identity.revision:
         return {}
