@@ -1,6 +1,7 @@
 """Search better texts for the zero-shot model, on train and validation only.
 
     python training/search_texts.py --dataset products.csv     # also a folder, or a Hub id
+    python training/compare_models.py --dataset products.csv --texts better_texts.json
 
 Starting from the study's descriptions, the one text that lowers the cross-entropy most is added to
 its category, until none does: greedy forward selection among data/texts.py's templates and nouns,
@@ -25,7 +26,7 @@ from tqdm.auto import tqdm
 
 from data.categories import CATEGORIES
 from data.load import DataError, add_dataset_arguments, digests, load_photos, summary
-from data.texts import BETTER, CANDIDATES, STUDY, Texts
+from data.texts import CANDIDATES, STUDY, Texts
 from space.checkpoints import load_zero_shot
 from space.classifiers import ZeroShotModel, category_embeddings, prepare, zero_shot_scores
 from training.tune import folds
@@ -50,6 +51,7 @@ def main() -> None:
     )
     model_of = {key: getattr(identity, key) for key in ("model", "checkpoint", "revision")}
     text = json.dumps({"texts": texts, "found": model_of | found}, indent=1, ensure_ascii=False)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(text + "\n", encoding="utf-8")
 
 
@@ -72,9 +74,8 @@ def find_texts(model: ZeroShotModel, photos: Dataset) -> tuple[Texts, dict[str, 
     candidates = model.encode_texts(texts)
     category_of = np.array([CATEGORIES.index(category) for category in categories])
 
-    def search_on(photos: np.ndarray) -> list[int]:
-        of_photos = images[photos], labels[photos]
-        return search(*of_photos, start, candidates, category_of, model.logit_scale)
+    def search_on(some: np.ndarray) -> list[int]:
+        return search(images[some], labels[some], start, candidates, category_of, model.logit_scale)
 
     right = 0.0
     for others, held_out in tqdm(splits, desc="Cross-validation", unit="fold"):
@@ -82,19 +83,15 @@ def find_texts(model: ZeroShotModel, photos: Dataset) -> tuple[Texts, dict[str, 
         right += scores["accuracy"] * len(held_out)
     added = search_on(np.arange(len(labels)))
     history = [_scores(model, images, labels, added[:count]) for count in range(len(added) + 1)]
+    gains = [after["accuracy"] - before["accuracy"] for before, after in pairwise(history)]
     return _texts(added), {
         "photos": len(labels),
         "accuracy_study": history[0]["accuracy"],
         "accuracy": history[-1]["accuracy"],
         "accuracy_cross_validated": right / len(labels),
         "steps": [
-            {
-                "category": categories[index],
-                "text": texts[index],
-                "gained": after["accuracy"] - before["accuracy"],
-                **after,
-            }
-            for index, (before, after) in zip(added, pairwise(history), strict=True)
+            {"category": categories[index], "text": texts[index], "gained": gain, **after}
+            for index, gain, after in zip(added, gains, history[1:], strict=True)
         ],
     }
 
@@ -175,7 +172,9 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_dataset_arguments(parser)
-    parser.add_argument("--output", type=Path, default=BETTER, help="a JSON file")
+    parser.add_argument(
+        "--output", type=Path, default=Path("better_texts.json"), help="a JSON file"
+    )
     return parser.parse_args()
 
 
