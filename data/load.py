@@ -123,7 +123,7 @@ def _rows(source: str | Path) -> pd.DataFrame:
         rows = _folder_rows(path)
     elif path.is_file():
         rows = _csv_rows(path)
-    elif str(source).count("/") == 1 and not path.suffix:
+    elif is_hub_id(str(source)):
         rows = _hub_rows(str(source))
     else:
         raise DataError(
@@ -138,6 +138,11 @@ def _rows(source: str | Path) -> pd.DataFrame:
             f"{', '.join(CATEGORIES)}."
         )
     return rows.assign(category=names.map(known))
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether a source that is no file is named like a repository of the Hub."""
+    return source.count("/") == 1 and not Path(source).suffix
 
 
 def _folder_rows(folder: Path) -> pd.DataFrame:
@@ -158,12 +163,7 @@ def _folder_rows(folder: Path) -> pd.DataFrame:
 
 
 def _csv_rows(csv: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(csv)
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(
-            f"{csv} cannot be read: save it as comma-separated values in UTF-8."
-        ) from error
+    table = _read_csv(csv)
     if "main_category" in table:
         category = table["main_category"]
     elif "product_category_tree" in table:
@@ -175,17 +175,44 @@ def _csv_rows(csv: Path) -> pd.DataFrame:
             f"{csv} needs the columns image and main_category (or product_category_tree), "
             f"separated by commas; it has {', '.join(map(str, table.columns))}."
         )
-    beside = "Images/" + table["image"].astype(str)
-    places = zip(table.get("path_image", beside), beside, strict=True)
-    files = [_first_file(csv.parent, *map(str, pair)) for pair in places]
     description = table["description"].fillna("") if "description" in table else ""
     return pd.DataFrame(
         {
-            "image": [{"path": str(file), "bytes": None} for file in files],
+            "image": [{"path": str(file), "bytes": None} for file in _files(csv, table)],
             "category": category,
             "description": description,
         }
     )
+
+
+def csv_photos(csv: Path) -> list[Path]:
+    """The photos that a CSV names in its column `image` (and `path_image`), category or not.
+
+    Raises:
+        DataError: no CSV in UTF-8, or one without that column.
+    """
+    table = _read_csv(csv)
+    if "image" not in table:
+        raise DataError(
+            f"{csv} needs the column image, separated by commas; it has "
+            f"{', '.join(map(str, table.columns))}."
+        )
+    return _files(csv, table)
+
+
+def _read_csv(csv: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(csv)
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(
+            f"{csv} cannot be read: save it as comma-separated values in UTF-8."
+        ) from error
+
+
+def _files(csv: Path, table: pd.DataFrame) -> list[Path]:
+    beside = "Images/" + table["image"].astype(str)
+    places = zip(table.get("path_image", beside), beside, strict=True)
+    return [_first_file(csv.parent, *map(str, pair)) for pair in places]
 
 
 def _first_file(folder: Path, *places: str) -> Path:
@@ -202,7 +229,12 @@ def _first_level(tree: object) -> str:
         return str(tree)
 
 
-def _hub_rows(repository: str) -> pd.DataFrame:
+def hub_splits(repository: str, *columns: str) -> DatasetDict:
+    """A data set of the Hub with these columns; `image` as {"bytes", "path"}, not decoded.
+
+    Raises:
+        DataError: the Hub does not give it, or it lacks a column.
+    """
     try:
         splits = load_dataset(repository)
     except Exception as error:  # the Hub, the network and the readers raise dozens of kinds
@@ -210,17 +242,22 @@ def _hub_rows(repository: str) -> pd.DataFrame:
             f"The data set {repository} cannot be loaded: check the name and the connection "
             f"({type(error).__name__})."
         ) from error
-    dataset = concatenate_datasets(list(splits.values()))
-    if not {"image", "label"} <= set(dataset.column_names):
+    found = next(iter(splits.values())).column_names
+    if not set(columns) <= set(found):
         raise DataError(
-            f"{repository} needs the columns image and label; it has "
-            f"{', '.join(dataset.column_names)}."
+            f"{repository} needs the columns {' and '.join(columns)}; it has {', '.join(found)}."
         )
+    return splits.cast_column("image", Image(decode=False))
+
+
+def _hub_rows(repository: str) -> pd.DataFrame:
+    splits = hub_splits(repository, "image", "label")
+    dataset = concatenate_datasets(list(splits.values()))
     name_of: Callable[[object], str] = getattr(dataset.features["label"], "int2str", str)
     texts = dataset["description"] if "description" in dataset.column_names else ""
     return pd.DataFrame(
         {
-            "image": list(dataset.cast_column("image", Image(decode=False))["image"]),
+            "image": list(dataset["image"]),
             "category": [name_of(label) for label in dataset["label"]],
             "description": list(texts) if texts else "",
         }

@@ -14,6 +14,7 @@ from scipy.special import softmax
 
 from data.categories import CATEGORIES
 from space.checkpoints import Identity
+from space.trust import wilson_interval
 
 REPORT = Path(__file__).parent / "report"
 MODELS = ("vgg16", "zero_shot")
@@ -73,6 +74,24 @@ def decisions(predictions: pd.DataFrame, metrics: dict[str, dict]) -> dict[str, 
     return decided
 
 
+def expected(decided: pd.DataFrame, threshold: float) -> dict[str, object]:
+    """How many photos reach a threshold, and how many mistakes are among them."""
+    reached = decided[decided["confidence"] >= threshold]
+    n, wrong = len(reached), int((~reached["right"]).sum())
+    return {
+        "n": len(decided),
+        "sorted": n,
+        "sorted_ci95": wilson_interval(n, len(decided)),
+        "mistakes": wrong,
+        "precision_ci95": wilson_interval(n - wrong, n) if n else None,
+    }
+
+
+def is_of(measured: dict, identity: Identity, texts: tuple[str, ...]) -> bool:
+    """Whether a model's figures are of this checkpoint, compared with these texts."""
+    return measured["revision"] == identity.revision and tuple(measured["texts"]) == texts
+
+
 def held_out_accuracy(model: str, identity: Identity, texts: tuple[str, ...] = ()) -> dict | None:
     """What the report that ships with the Space says of this checkpoint with these texts.
 
@@ -88,6 +107,4 @@ def held_out_accuracy(model: str, identity: Identity, texts: tuple[str, ...] = (
     if not (REPORT / "metrics.json").exists():
         return None
     measured = read_metrics()[model]
-    if measured["revision"] != identity.revision or tuple(measured["texts"]) != texts:
-        return None
-    return measured["test"]
+    return measured["test"] if is_of(measured, identity, texts) else None

@@ -27,13 +27,12 @@ from data.texts import Texts, TextsError, as_lines, load_texts
 from space.checkpoints import BEFORE_REFIT, CheckpointError
 from space.classifiers import category_embeddings, prepare, zero_shot_scores
 from space.compare import Models, load_models
-from space.report import MODELS, decisions, logits, scores
+from space.report import MODELS, decisions, expected, logits, scores
 from space.trust import (
     coverage_at_precision,
     difference_in_words,
     fit_temperature,
     paired_difference,
-    wilson_interval,
 )
 from training.comparison_report import write_report
 from training.metrics import Calibration, ClassificationReport, as_sentence
@@ -200,19 +199,6 @@ def _rules(splits: pd.Series, decided: dict[str, pd.DataFrame]) -> list[dict[str
                 }
             )
     return rules
-
-
-def expected(decided: pd.DataFrame, threshold: float) -> dict[str, object]:
-    """How many photos reach a threshold, and how many mistakes are among them."""
-    reached = decided[decided["confidence"] >= threshold]
-    n, wrong = len(reached), int((~reached["right"]).sum())
-    return {
-        "n": len(decided),
-        "sorted": n,
-        "sorted_ci95": wilson_interval(n, len(decided)),
-        "mistakes": wrong,
-        "precision_ci95": wilson_interval(n - wrong, n) if n else None,
-    }
 
 
 def importance(predictions: pd.DataFrame) -> dict[str, dict[str, float]]:

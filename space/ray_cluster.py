@@ -1,0 +1,77 @@
+"""The scoring of sort_photos.py on a cluster: Ray Data deals names to actors that hold the models.
+
+    pip install -r requirements.txt -r space/requirements-ray.txt    # on every machine
+    ray start --head                                                 # on one
+    ray start --address=HEAD:6379                                    # on the others
+    python space/sort_photos.py s3://bucket/photos --output sorted.csv --ray auto
+
+A folder must be found under the same path on every machine; a bucket is everywhere. Rows come as
+they are ready. A machine may fail: what it had not given back is sorted by the others.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+# Read when Ray starts: nothing is reported to anyone.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import numpy as np
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+
+from space.batches import BATCH, sort_files
+from space.compare import load_models
+from space.sorting import Rule, check_models
+
+ROOT = Path(__file__).parents[1]
+# So many photos are dealt to an actor at a time, and dealt again where its machine fails.
+DEAL = 4 * BATCH
+ACTOR_BYTES = 2 * 2**30
+CHOSEN = ("VGG16_MODEL", "ZERO_SHOT_MODEL")
+
+
+class Sorter:
+    """An actor: the models on one core of the cluster."""
+
+    def __init__(self, rule: Rule, read: Callable[[str], bytes]) -> None:
+        self.models, self.rule, self.read = load_models(), rule, read
+        check_models(rule.models, self.models)
+
+    def __call__(self, dealt: dict[str, np.ndarray]) -> dict[str, list[str]]:
+        """Rows as JSON: with the gaps of broken photos they fit no column types."""
+        batches = sort_files(self.models, self.rule, self.read, dealt["item"])
+        return {"row": [json.dumps(row) for rows in batches for row in rows]}
+
+
+def sort_on_cluster(
+    address: str, rule: Rule, read: Callable[[str], bytes], names: list[str]
+) -> Iterator[list[dict]]:
+    """As `space.batches.sort_files`, in no order.
+
+    Args:
+        address: of a running cluster; "auto" is the one on this machine.
+        rule: what is decided without a person; the cluster's models must be those it was found for.
+        read: gives the bytes of a name, on any machine.
+        names: of the photos.
+    """
+    ray.init(
+        address,
+        runtime_env={
+            "py_modules": [str(ROOT / "data"), str(ROOT / "space")],
+            "env_vars": {name: os.environ[name] for name in CHOSEN if name in os.environ},
+        },
+        log_to_driver=False,
+    )
+    DataContext.get_current().enable_progress_bars = False
+    rows = ray.data.from_items(names, override_num_blocks=-(-len(names) // DEAL)).map_batches(
+        Sorter,
+        fn_constructor_args=(rule, read),
+        batch_size=DEAL,
+        compute=ActorPoolStrategy(min_size=1, max_size=int(ray.cluster_resources()["CPU"])),
+        num_cpus=1,
+        memory=ACTOR_BYTES,
+    )
+    for batch in rows.iter_batches(batch_size=None):
+        yield [json.loads(row) for row in batch["row"]]
