@@ -1,4 +1,4 @@
-"""Labelled photos from anywhere, as one DatasetDict: CSV, image folder or Hub -> splits.
+"""Labelled photos from anywhere, as one DatasetDict: CSV, folder, zip or Hub -> splits.
 
     from data.load import load_photos
     photos = load_photos("products.csv")     # photos["train"][0] -> image, label, description
@@ -8,7 +8,7 @@ A source is one of
 * a CSV with the columns `image` and either `main_category` or `product_category_tree` (whose
   first level is the category); the photo is found by `path_image`, relative to the CSV, or in
   `Images/` beside it; `description` is taken where it exists;
-* a folder `<category>/<photo>`;
+* a folder `<category>/<photo>`, or a zip of one, which is read and never unpacked;
 * the id of a data set on the Hub (`user/name`) with the columns `image` and `label`;
 * nothing: the bundled sample.
 """
@@ -18,8 +18,10 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
+import numpy as np
 import pandas as pd
 from datasets import (
     ClassLabel,
@@ -54,7 +56,7 @@ class DataError(ValueError):
 
 def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what every script that loads labelled photos takes."""
-    parser.add_argument("--dataset", help="a CSV, an image folder, or a Hub id (default: sample)")
+    parser.add_argument("--dataset", help="a CSV, a folder, a zip, or a Hub id (default: sample)")
     parser.add_argument("--skip-broken", action="store_true", help="leave out unreadable photos")
 
 
@@ -80,15 +82,42 @@ def load_photos(
         DataError: no such source, a missing column, a missing or unreadable photo (named), an
             unknown category, or a category with too few different photos to split.
     """
-    rows = _rows(SAMPLE if source is None else source)
-    checked = _checked_digests(rows, skip_broken)
-    rows = rows[checked.notna()].assign(digest=checked.dropna())
+    rows = _checked_rows(SAMPLE if source is None else source, skip_broken)
     if all_test:
         return DatasetDict({"test": _dataset(rows)})
     splits = _splits(rows)
     return DatasetDict(
         {name: _dataset(rows[splits == name]) for name in ("train", "validation", "test")}
     )
+
+
+def add_corrections(
+    photos: DatasetDict, source: str | Path, *, skip_broken: bool = False
+) -> DatasetDict:
+    """Join photos that a person has sorted to the training split, and to no other.
+
+    A photo that is byte-identical to one of train takes its place; one that is identical to a
+    photo of validation or test is left out. How many of each is printed.
+
+    Args:
+        photos: of `load_photos`.
+        source: of any kind that `load_photos` takes, however few photos it has.
+        skip_broken: as there.
+
+    Raises:
+        DataError: as `load_photos` does.
+    """
+    held_out = {photo for split in photos if split != "train" for photo in digests(photos[split])}
+    rows = _checked_rows(source, skip_broken).drop_duplicates("digest", keep="last")
+    corrected = rows[~rows["digest"].isin(held_out)]
+    others = np.flatnonzero(~np.isin(digests(photos["train"]), corrected["digest"].tolist()))
+    print(
+        f"Corrections: {len(corrected)} join train ({len(photos['train']) - len(others)} in place "
+        f"of identical photos), {len(rows) - len(corrected)} left out (identical to photos of "
+        "validation or test)."
+    )
+    train = concatenate_datasets([photos["train"].select(others), _dataset(corrected)])
+    return DatasetDict({**photos, "train": train})
 
 
 def summary(photos: DatasetDict) -> str:
@@ -121,13 +150,16 @@ def _rows(source: str | Path) -> pd.DataFrame:
     path = Path(source)
     if path.is_dir():
         rows = _folder_rows(path)
+    elif path.suffix.lower() == ".zip" and path.is_file():
+        rows = _zip_rows(path)
     elif path.is_file():
         rows = _csv_rows(path)
     elif is_hub_id(str(source)):
         rows = _hub_rows(str(source))
     else:
         raise DataError(
-            f"{source} is neither a CSV file, nor a folder, nor a data set id such as user/name."
+            f"{source} is neither a CSV or zip file, nor a folder, nor a data set id such as "
+            "user/name."
         )
     known = {name.casefold(): name for name in CATEGORIES}
     names = rows["category"].astype(str).str.strip().str.casefold()
@@ -160,6 +192,53 @@ def _folder_rows(folder: Path) -> pd.DataFrame:
             "description": "",
         }
     )
+
+
+def _zip_rows(file: Path) -> pd.DataFrame:
+    photos = zip_photos(file)
+    if not photos:
+        raise DataError(f"{file} holds no photos: expected <category>/<photo> in it.")
+    with ZipFile(file) as archive:
+        return pd.DataFrame(
+            {
+                # A path below a file leads nowhere: the bytes count, and the name where it is bad.
+                "image": [
+                    {"path": f"{file}/{photo.filename}", "bytes": read_member(archive, photo)}
+                    for photo in photos
+                ],
+                "category": [PurePosixPath(photo.filename).parent.name for photo in photos],
+                "description": "",
+            }
+        )
+
+
+def zip_photos(file: Path) -> list[ZipInfo]:
+    """The files of a zip, in any folder, sorted; without hidden ones and what macOS adds.
+
+    Raises:
+        DataError: it is not a zip.
+    """
+    try:
+        with ZipFile(file) as archive:
+            members = sorted(archive.infolist(), key=lambda member: member.filename)
+    except (BadZipFile, OSError) as error:
+        raise DataError(f"{file.name} cannot be read as a zip: make it anew.") from error
+    return [
+        member
+        for member in members
+        if not member.is_dir()
+        and not any(
+            part.startswith((".", "__MACOSX")) for part in PurePosixPath(member.filename).parts
+        )
+    ]
+
+
+def read_member(archive: ZipFile, member: ZipInfo) -> bytes:
+    """The bytes of a file in a zip, never more than it declares; none where it is broken."""
+    try:
+        return archive.read(member)
+    except Exception:  # a password, and each way of packing, raise their own kinds
+        return b""
 
 
 def _csv_rows(csv: Path) -> pd.DataFrame:
@@ -262,6 +341,13 @@ def _hub_rows(repository: str) -> pd.DataFrame:
             "description": list(texts) if texts else "",
         }
     )
+
+
+def _checked_rows(source: str | Path, skip_broken: bool) -> pd.DataFrame:
+    """The rows of readable photos, each with the digest of its bytes."""
+    rows = _rows(source)
+    checked = _checked_digests(rows, skip_broken)
+    return rows[checked.notna()].assign(digest=checked.dropna())
 
 
 def _checked_digests(rows: pd.DataFrame, skip_broken: bool) -> pd.Series:

@@ -1,10 +1,13 @@
 """The loader: every layout to the same splits, copies kept together, every fault named."""
 
 import hashlib
+import io
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
@@ -13,9 +16,12 @@ from datasets import ClassLabel, DatasetDict, Image, concatenate_datasets
 from PIL import Image as PILImage
 
 from data.categories import CATEGORIES, DESCRIPTIONS
-from data.load import SAMPLE, DataError, load_photos, summary
+from data.load import SAMPLE, DataError, add_corrections, load_photos, summary
+from space.checkpoints import CheckpointError
 from tests.loopback_hub import LoopbackHub, run_with_hub
+from training import train_vgg
 
+RAW = Image(decode=False)
 PER_CATEGORY = 10
 
 
@@ -73,6 +79,88 @@ def test_both_csv_layouts_and_the_folder_give_the_same_splits(shop: Path, tmp_pa
         (folder / row.category).mkdir(parents=True, exist_ok=True)
         shutil.copy(shop / "Images" / row.image, folder / row.category)
     assert contents(load_photos(folder)) == expected
+
+
+@pytest.fixture
+def archive(shop: Path) -> Path:
+    """The shop as a zip of `<category>/<photo>` in a folder, with what macOS adds."""
+    file = shop / "shop.zip"
+    with ZipFile(file, "w") as archive:
+        for row in pd.read_csv(shop / "products.csv").itertuples():
+            archive.write(shop / "Images" / row.image, f"my shop/{row.category}/{row.image}")
+        archive.writestr("my shop/watches/.DS_Store", b"x")
+        archive.writestr("__MACOSX/my shop/watches/._6-0.png", b"x")
+    return file
+
+
+def test_zip_gives_the_splits_of_the_csv(archive: Path) -> None:
+    photos = load_photos(archive)
+    assert contents(photos) == contents(load_photos(archive.with_name("products.csv")))
+    # What is read is not on the disk, and is published and trained on all the same.
+    archive.unlink()
+    assert photos["train"][0]["image"].size == (8, 8)
+
+
+def test_faults_of_a_zip_are_named(archive: Path) -> None:
+    content = archive.read_bytes()
+    with ZipFile(archive) as opened:
+        start = opened.getinfo("my shop/watches/6-0.png").header_offset + 60
+    archive.write_bytes(content[:start] + bytes(20) + content[start + 20 :])
+    with pytest.raises(DataError, match=r"1 photos .*shop\.zip/my shop/watches/6-0\.png"):
+        load_photos(archive)
+    assert sum(load_photos(archive, skip_broken=True).num_rows.values()) == 7 * PER_CATEGORY - 1
+    archive.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"shop\.zip cannot be read as a zip"):
+        load_photos(archive)
+    with ZipFile(archive, "w") as emptied:
+        emptied.writestr("../watches/outside.png", b"x")
+    with pytest.raises(DataError, match="holds no photos"):
+        load_photos(archive)
+
+
+@pytest.fixture
+def corrections(archive: Path) -> Path:
+    """One photo of each split, and one that is new, sorted as watches."""
+    file = archive.with_name("corrections.zip")
+    with ZipFile(file, "w") as corrected:
+        for split, dataset in load_photos(archive).items():
+            photo = dataset.filter(lambda row: row["label"] == 0).cast_column("image", RAW)[0]
+            corrected.writestr(f"watches/{split}.png", photo["image"]["bytes"])
+        content = io.BytesIO()
+        PILImage.new("RGB", (8, 8)).save(content, "PNG")
+        corrected.writestr("watches/new.png", content.getvalue())
+    return file
+
+
+def test_corrections_reach_train_alone(
+    archive: Path, corrections: Path, capsys: pytest.CaptureFixture
+) -> None:
+    photos = load_photos(archive)
+    corrected = add_corrections(photos, corrections)
+    assert "2 join train (1 in place" in capsys.readouterr().out
+    for split in ("validation", "test"):
+        assert contents(corrected)[split] == contents(photos)[split]
+    before, after = (dict(contents(dataset)["train"]) for dataset in (photos, corrected))
+    assert len(after) == len(before) + 1
+    moved = [photo for photo, label in after.items() if before.get(photo) != label]
+    assert [after[photo] for photo in moved] == [6, 6]
+    assert sorted(str(before.get(photo)) for photo in moved) == ["0", "None"]
+
+
+def test_training_takes_corrections(
+    archive: Path,
+    corrections: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = {"--dataset": archive, "--corrections": corrections, "--init": "nowhere"}
+    arguments = [str(part) for option in options.items() for part in option]
+    monkeypatch.setattr("sys.argv", ["train_vgg.py", *arguments])
+    with pytest.raises(CheckpointError, match="nowhere"):
+        train_vgg.main()
+    printed = capsys.readouterr().out
+    assert "Corrections: 2 join train" in printed
+    assert re.search(r"all +54 +9 +8\n", printed)
 
 
 def test_split_is_stratified_and_does_not_depend_on_the_order(shop: Path) -> None:

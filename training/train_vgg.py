@@ -1,7 +1,8 @@
 """Fine-tune VGG16 on labelled photos, measure it, and publish it.
 
     python training/train_vgg.py                                # the bundled sample, in minutes
-    python training/train_vgg.py --dataset products.csv         # also a folder, or a Hub id
+    python training/train_vgg.py --dataset products.csv         # also a folder, a zip, or a Hub id
+    python training/train_vgg.py --dataset products.csv --corrections corrections.zip
     python training/train_vgg.py --dataset products.csv --tune 10 --refit
     python training/train_vgg.py --dataset products.csv --push-to-hub user/name
     accelerate launch training/train_vgg.py ...                 # several GPUs, several machines
@@ -39,7 +40,15 @@ from transformers import TimmWrapperForImageClassification
 
 from data.categories import CATEGORIES
 from data.hub import PublishError, add_publishing_arguments
-from data.load import DataError, add_dataset_arguments, digests, fingerprint, load_photos, summary
+from data.load import (
+    DataError,
+    add_corrections,
+    add_dataset_arguments,
+    digests,
+    fingerprint,
+    load_photos,
+    summary,
+)
 from space.checkpoints import BEFORE_REFIT, CheckpointError
 from training.features import Features, frozen_features
 from training.fine_tune import Recipe, best_epochs, fine_tune, probabilities
@@ -69,6 +78,8 @@ def main() -> None:
     if arguments.push_to_hub and not get_token():
         state.print("There is no token of the Hub yet: `hf auth login` before the training ends.")
     photos = load_photos(arguments.dataset, skip_broken=arguments.skip_broken)
+    if arguments.corrections:
+        photos = add_corrections(photos, arguments.corrections, skip_broken=arguments.skip_broken)
     state.print(summary(photos))
     trunk = trunk_weights(arguments.init)
     if state.is_main_process:
@@ -218,6 +229,11 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_dataset_arguments(parser)
+    parser.add_argument(
+        "--corrections",
+        metavar="ZIP",
+        help="photos that a person has sorted, for training alone; takes what --dataset takes",
+    )
     parser.add_argument("--init", type=Path, help="a safetensors file with VGG16's convolutions")
     parser.add_argument("--output", type=Path, default=Path("vgg16-finetuned"), help="a folder")
     parser.add_argument(
