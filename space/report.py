@@ -43,6 +43,12 @@ def logits(predictions: pd.DataFrame, model: str, logit_scale: float) -> np.ndar
     return np.log(values) if model == "vgg16" else logit_scale * values
 
 
+def calibrated(predictions: pd.DataFrame, model: str, metrics: dict[str, dict]) -> np.ndarray:
+    """The model's probabilities after temperature scaling, (n, 7); for the rest see `decisions`."""
+    scaled = logits(predictions, model, metrics[model]["logit_scale"])
+    return softmax(scaled / metrics[model]["temperature"], axis=1)
+
+
 def decisions(predictions: pd.DataFrame, metrics: dict[str, dict]) -> dict[str, pd.DataFrame]:
     """What would be decided of each photo by VGG16, by the zero-shot model, and by both.
 
@@ -59,8 +65,7 @@ def decisions(predictions: pd.DataFrame, metrics: dict[str, dict]) -> dict[str, 
     """
     decided = {}
     for model in MODELS:
-        scaled = logits(predictions, model, metrics[model]["logit_scale"])
-        shares = softmax(scaled / metrics[model]["temperature"], axis=1)
+        shares = calibrated(predictions, model, metrics)
         decided[model] = pd.DataFrame(
             {"choice": shares.argmax(1), "confidence": shares.max(1)}, predictions.index
         )

@@ -121,12 +121,14 @@ def sort_photos(models: Models, rule: Rule, photos: Sequence[Image.Image]) -> pd
 def sort_pixels(
     models: Models, rule: Rule, vgg16_pixels: torch.Tensor, zero_shot_pixels: torch.Tensor
 ) -> pd.DataFrame:
-    """Decide of n photos as each model is shown them, (n, 3, height, width).
+    """Decide of n photos as each model is shown them, (n, 3, height, width): see `decide`."""
+    return decide(rule, score_pixels(models, vgg16_pixels, zero_shot_pixels))
 
-    Returns:
-        A row a photo: vgg16, vgg16_confidence, zero_shot, zero_shot_confidence (categories, and
-        calibrated probabilities), agree (bool), decision (a category, or "person"), why (text).
-    """
+
+def score_pixels(
+    models: Models, vgg16_pixels: torch.Tensor, zero_shot_pixels: torch.Tensor
+) -> pd.DataFrame:
+    """The seven scores of each model, a row a photo, named as in a report's predictions."""
     probabilities = models.vgg16.classify(vgg16_pixels)
     embeddings = models.zero_shot.encode_photos(zero_shot_pixels)
     similarities, _ = zero_shot_scores(
@@ -134,7 +136,17 @@ def sort_pixels(
     )
     values = np.hstack([probabilities, similarities]).astype(float)
     columns = [f"{model} {category}" for model in MODELS for category in CATEGORIES]
-    decided = decisions(pd.DataFrame(values, columns=columns), rule.models)
+    return pd.DataFrame(values, columns=columns)
+
+
+def decide(rule: Rule, scores: pd.DataFrame) -> pd.DataFrame:
+    """Decide of scored photos.
+
+    Returns:
+        A row a photo: vgg16, vgg16_confidence, zero_shot, zero_shot_confidence (categories, and
+        calibrated probabilities), agree (bool), decision (a category, or "person"), why (text).
+    """
+    decided = decisions(scores, rule.models)
     rows = pd.DataFrame()
     for model in MODELS:
         rows[model] = np.array(CATEGORIES)[decided[model]["choice"]]
