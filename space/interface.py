@@ -15,6 +15,7 @@ from data.photos import PhotoError, read_photo
 from space.compare import Models, PhotoScores, compare, score_photo
 from space.evaluation import evaluation_tab
 from space.lab import lab_tab
+from space.many import many_tab
 from space.page import MAX_NAME, MAX_ROWS, MAX_TEXT, Row, render, study_rows
 
 HERE = Path(__file__).parent
@@ -36,7 +37,7 @@ LAUNCH = {
     # The visitor's own fonts: nothing to fetch, and every weight is there.
     "theme": gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
     "css_paths": HERE / "page.css",
-    "max_file_size": "25mb",
+    "max_file_size": "100mb",
     "enable_monitoring": False,
     # No list of a visitor's photos is kept in the browser.
     "run_history": False,
@@ -142,6 +143,8 @@ def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blo
                     elem_id="answer",
                 )
         with tabs:
+            with gr.Tab("Many photos"):
+                many_tab(models, on_gpu)
             with gr.Tab("Evaluation"):
                 evaluation_tab()
             use, boxes = lab_tab(models, on_gpu)
