@@ -18,6 +18,7 @@ from space.report import MODELS, REPORT, decisions, read_metrics, read_predictio
 HERE = Path(__file__).parent
 REPORTS = {
     "real product photos of the study's data set": REPORT,
+    "the same, with better words for the zero-shot model": HERE / "better_report",
     "the bundled sample of rendered photos": HERE / "sample_report",
 }
 WAYS = (*MODELS, "both")

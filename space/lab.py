@@ -63,6 +63,7 @@ def lab_tab(
                     lines=3,
                     max_lines=6,
                     buttons=["copy"],
+                    elem_id="texts-as-json",
                 )
                 read = gr.Button("Use this JSON", size="sm")
             with gr.Column(

@@ -83,7 +83,7 @@ def test_words_are_edited_measured_and_carried_over(tab: Page) -> None:
 
 
 def test_words_go_out_as_json_and_come_back(tab: Page) -> None:
-    box = tab.get_by_label("As JSON")
+    box = tab.locator("#texts-as-json textarea")
     expect(box).to_have_value(re.compile("timepieces"))
     texts = json.loads(box.input_value())
     assert texts == STUDY
