@@ -13,13 +13,21 @@ import pandas as pd
 
 from data.categories import CATEGORIES
 from data.load import SAMPLE
-from space.report import MODELS, REPORT, decisions, read_metrics, read_predictions
+from space.report import (
+    BETTER_REPORT,
+    MODELS,
+    REPORT,
+    SAMPLE_REPORT,
+    decisions,
+    read_metrics,
+    read_predictions,
+)
 
 HERE = Path(__file__).parent
 REPORTS = {
     "real product photos of the study's data set": REPORT,
-    "the same, with better words for the zero-shot model": HERE / "better_report",
-    "the bundled sample of rendered photos": HERE / "sample_report",
+    "the same, with better words for the zero-shot model": BETTER_REPORT,
+    "the bundled sample of rendered photos": SAMPLE_REPORT,
 }
 WAYS = (*MODELS, "both")
 

@@ -13,10 +13,8 @@ from data.categories import CATEGORIES, DESCRIPTIONS
 from data.texts import STUDY, load_texts
 from space.compare import Models
 from space.lab import Photos, figures_html, reported_photos
-from space.report import REPORT, read_metrics
+from space.report import BETTER_REPORT, REPORT, read_metrics
 from tests.conftest import RunningApp
-
-BETTER_REPORT = REPORT.with_name("better_report")
 
 
 def _right(html: str) -> float:
@@ -39,10 +37,13 @@ def test_accuracy_is_the_comparisons(name: str, folder: object, split: str, mode
 def test_seven_new_texts_are_measured_in_half_a_second(models: Models) -> None:
     photos = reported_photos(models)["validation, real product photos"]
     figures_html(models, photos, STUDY)
-    start = time.process_time()
-    figures_html(models, photos, {name: [f"goods: {name}"] for name in CATEGORIES})
-    # Of two cores.
-    assert time.process_time() - start < 2 * 0.5
+    seconds = []
+    for attempt in range(3):
+        texts = {name: [f"goods of kind {attempt}: {name}"] for name in CATEGORIES}
+        start = time.monotonic()
+        figures_html(models, photos, texts)
+        seconds.append(time.monotonic() - start)
+    assert min(seconds) < 0.5
 
 
 def test_difference_is_said_with_its_interval(models: Models) -> None:
