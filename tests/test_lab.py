@@ -93,6 +93,7 @@ def test_words_go_out_as_json_and_come_back(tab: Page) -> None:
     expect(tab.get_by_label("watches", exact=True)).to_have_value("a watch\na clock")
     tab.get_by_role("button", name="The study wording").click()
     expect(tab.get_by_label("watches", exact=True)).to_have_value(DESCRIPTIONS["watches"])
+    expect(box).to_have_value(re.compile("timepieces"))
     box.fill('{"watches": []}')
     tab.get_by_role("button", name="Use this JSON").click()
     expect(tab.get_by_text("needs a list of texts for each category").first).to_be_visible()
