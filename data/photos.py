@@ -13,7 +13,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_MEGAPIXELS = 40
 # A JPEG is decoded at a half, quarter or eighth of its size where that leaves this many pixels
 # a side: the models look at 224, and a 93-megapixel original then costs no memory.
-DRAFT_SIZE = (1024, 1024)
+DRAFT_SIDE = 1024
 
 # Pillow has no common ancestor for a broken file; these are what its decoders raise.
 _BROKEN = (
@@ -32,7 +32,7 @@ class PhotoError(ValueError):
     """A file that cannot be read as a photo; the text is one sentence for the user."""
 
 
-def read_photo(source: str | Path | bytes) -> Image.Image:
+def read_photo(source: str | Path | bytes, draft_side: int = DRAFT_SIDE) -> Image.Image:
     """Open a photo as people see it.
 
     The EXIF orientation is applied, an animation gives its first frame, 16-bit grey levels are
@@ -40,10 +40,11 @@ def read_photo(source: str | Path | bytes) -> Image.Image:
 
     Args:
         source: a path, or the bytes of a file.
+        draft_side: how many pixels a side are enough.
 
     Returns:
-        An RGB image, loaded, at the size of the file (a JPEG of over 2,048 pixels a side is
-        decoded smaller, and still holds at least 1,024 pixels a side).
+        An RGB image, loaded, at the size of the file (a JPEG of at least twice `draft_side` is
+        decoded smaller, and still holds as many pixels a side).
 
     Raises:
         PhotoError: the file is not a photo, is broken, or has more than 40 megapixels.
@@ -56,7 +57,7 @@ def read_photo(source: str | Path | bytes) -> Image.Image:
                 io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS
             ) as image,
         ):
-            image.draft("RGB", DRAFT_SIZE)
+            image.draft("RGB", (draft_side, draft_side))
             megapixels = image.width * image.height / 1e6
             if megapixels > MAX_MEGAPIXELS:
                 raise PhotoError(

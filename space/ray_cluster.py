@@ -20,8 +20,9 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import numpy as np
 import ray
 from ray.data import ActorPoolStrategy, DataContext
+from ray.exceptions import RayError
 
-from space.batches import BATCH, sort_files
+from space.batches import BATCH, SortError, sort_files
 from space.compare import load_models
 from space.sorting import Rule, check_models
 
@@ -55,15 +56,21 @@ def sort_on_cluster(
         rule: what is decided without a person; the cluster's models must be those it was found for.
         read: gives the bytes of a name, on any machine.
         names: of the photos.
+
+    Raises:
+        SortError: no cluster answers, or its actors cannot start, such as for want of the models.
     """
-    ray.init(
-        address,
-        runtime_env={
-            "py_modules": [str(ROOT / "data"), str(ROOT / "space")],
-            "env_vars": {name: os.environ[name] for name in CHOSEN if name in os.environ},
-        },
-        log_to_driver=False,
-    )
+    chosen = {name: os.environ[name] for name in CHOSEN if name in os.environ}
+    code = [str(ROOT / "data"), str(ROOT / "space")]
+    try:
+        ray.init(
+            address,
+            runtime_env={"py_modules": code, "env_vars": chosen},
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+    except (ConnectionError, ValueError) as error:
+        raise SortError(f"No cluster answers at {address}: {error}") from error
     DataContext.get_current().enable_progress_bars = False
     rows = ray.data.from_items(names, override_num_blocks=-(-len(names) // DEAL)).map_batches(
         Sorter,
@@ -73,5 +80,8 @@ def sort_on_cluster(
         num_cpus=1,
         memory=ACTOR_BYTES,
     )
-    for batch in rows.iter_batches(batch_size=None):
-        yield [json.loads(row) for row in batch["row"]]
+    try:
+        for batch in rows.iter_batches(batch_size=None):
+            yield [json.loads(row) for row in batch["row"]]
+    except RayError as error:  # its last line is what an actor raised; those before it, where
+        raise SortError(f"The cluster gave up: {str(error).splitlines()[-1]}") from error

@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from data.catalogue import find_photos
 from data.load import DataError
-from space.batches import sort_files
+from space.batches import SortError, sort_files
 from space.checkpoints import CheckpointError
 from space.compare import load_models
 from space.report import REPORT
@@ -54,10 +54,6 @@ SCHEMA = pa.schema(
 )
 
 
-class SortError(RuntimeError):
-    """A run that cannot begin or go on; the text is one sentence that says what to do."""
-
-
 def main() -> None:
     """Find, sort, write, and say what came of it."""
     arguments = _arguments()
@@ -71,12 +67,11 @@ def main() -> None:
     journal = arguments.output.with_name(f"{arguments.output.name}.part")
     done, counts = _resume(journal, {"source": arguments.source, **asdict(rule)})
     left = [name for name in names if name not in done]
-    if arguments.ray:
+    batches = sort_files(models, rule, read, left)
+    if arguments.ray and left:
         from space.ray_cluster import sort_on_cluster
 
         batches = sort_on_cluster(arguments.ray, rule, read, left)
-    else:
-        batches = sort_files(models, rule, read, left)
     with tqdm(total=len(names), initial=len(names) - len(left), unit="photo") as progress:
         write_rows(batches, journal, counts, progress)
     convert(journal, arguments.output)
@@ -170,6 +165,8 @@ if __name__ == "__main__":
         main()
     except (DataError, CheckpointError, RuleError, SortError) as error:
         raise SystemExit(str(error)) from None
+    except ImportError as error:
+        raise SystemExit(f"{error}: pip install -r space/requirements-ray.txt.") from None
     except OSError as error:
         raise SystemExit(f"{error}: mend that, and go on with the same command.") from None
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import datasets
@@ -19,12 +20,15 @@ import pytest
 import torch
 from datasets import Dataset
 from PIL import Image
+from psutil import Process
 from scipy.special import softmax
 from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
 
+from data.catalogue import find_photos
 from data.categories import CATEGORIES, DESCRIPTIONS
 from data.load import SAMPLE
 from data.photos import read_photo
+from space.batches import sort_files
 from space.classifiers import prepare
 from space.compare import Models, compare, load_models
 from space.report import MODELS, REPORT
@@ -335,6 +339,7 @@ def wait_for_rows(process: subprocess.Popen, journal: Path, n: int) -> None:
         ("{shop}", ["--output", "{tmp}/sorted.txt"], "must end in .csv or .parquet"),
         ("{shop}", ["--output", "{tmp}/no.csv"], "exists"),
         ("{shop}", ["--output", "{tmp}/no/sorted.csv"], "There is no folder"),
+        ("{shop}", ["--ray", "nowhere"], "No cluster answers|pip install"),
         ("{shop}", ["--output", "{tmp}/other.csv"], "other photos, models or another precision"),
     ],
 )
@@ -363,3 +368,46 @@ def test_rule_needs_validation_photos(tiny: Path, tmp_path: Path) -> None:
     predictions[predictions["split"] == "test"].to_csv(tmp_path / "predictions.csv")
     with pytest.raises(RuleError, match="without --all-test"):
         find_rule(0.99, load_models(), tmp_path)
+
+
+# --- on a cluster --------------------------------------------------------------------------------
+
+
+def test_cluster_gives_the_same_rows_once_though_a_machine_fails(
+    tiny: Path, shop: Path, tmp_path: Path
+) -> None:
+    """Two nodes; the one that sorts is killed after its first rows."""
+    ray = pytest.importorskip("ray", reason="Ray (space/requirements-ray.txt) is not installed")
+    from ray.cluster_utils import Cluster
+
+    from space.ray_cluster import sort_on_cluster
+
+    for number in range(600):
+        noise(number).save(shop / f"{number}.jpg")
+    (shop / "broken.jpg").write_bytes(b"broken")
+    names, read = find_photos(str(shop))
+    models = load_models()
+    rule = find_rule(0.9, models, tiny)
+    alone = {row["path"]: row for rows in sort_files(models, rule, read, names) for row in rows}
+    # Ray takes half a minute to miss a node; here, two seconds.
+    health = {"health_check_period_ms": 500, "health_check_failure_threshold": 3}
+    cluster = Cluster(True, head_node_args={"num_cpus": 0, "_system_config": health})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    try:
+        batches = sort_on_cluster(cluster.address, rule, read, names)
+        rows = next(batches)
+        cluster.remove_node(next(filter(_sorts, nodes)), allow_graceful=False)
+        rows += chain.from_iterable(batches)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert len(rows) == len(names) == 641
+    for row in rows:
+        expected = alone.pop(row["path"])
+        assert row == pytest.approx(expected, abs=1e-5), row
+
+
+def _sorts(node: object) -> bool:
+    """Whether an actor runs on a node of the cluster."""
+    raylet = node.all_processes["raylet"][0].process.pid
+    return any("Sorter" in " ".join(child.cmdline()) for child in Process(raylet).children())
