@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+from torchvision.transforms.functional import to_tensor
 from transformers import (
     AutoImageProcessor,
     AutoModel,
@@ -60,11 +61,22 @@ def prepare(photos: Sequence[Image.Image], processor: BaseImageProcessor) -> tor
 
 def picture(pixels: torch.Tensor, processor: BaseImageProcessor) -> Image.Image:
     """The picture that a network was shown, from its normalised pixels (3, height, width)."""
-    data = getattr(processor, "data_config", None) or processor.to_dict()
-    mean = torch.tensor(data.get("mean") or data["image_mean"]).view(3, 1, 1)
-    std = torch.tensor(data.get("std") or data["image_std"]).view(3, 1, 1)
+    mean, std = _normalisation(processor)
     levels = (pixels.float().cpu() * std + mean).clamp(0, 1) * 255
     return Image.fromarray(levels.round().byte().permute(1, 2, 0).numpy())
+
+
+def pixels_of(picture: Image.Image, processor: BaseImageProcessor) -> torch.Tensor:
+    """The pixels (1, 3, height, width) float32 of a picture that a network was shown."""
+    mean, std = _normalisation(processor)
+    return (to_tensor(picture) - mean).div(std)[None].to(memory_format=torch.channels_last)
+
+
+def _normalisation(processor: BaseImageProcessor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean and the standard deviation of each channel, (3, 1, 1)."""
+    data = getattr(processor, "data_config", None) or processor.to_dict()
+    mean, std = data.get("mean") or data["image_mean"], data.get("std") or data["image_std"]
+    return torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
 
 
 def zero_shot_scores(
@@ -148,6 +160,7 @@ class CLIP:
     """
 
     def __init__(self, checkpoint: str | Path) -> None:
+        self.folder = Path(checkpoint)
         self.processor = AutoImageProcessor.from_pretrained(checkpoint)
         self.tokenizer = AutoTokenizer.from_pretrained(checkpoint)
         self.model = _for_inference(
@@ -201,6 +214,7 @@ class ConSE:
     logit_scale = 20.0
 
     def __init__(self, classifier: str | Path, text_encoder: str | Path) -> None:
+        self.folder = Path(classifier)
         self.processor = AutoImageProcessor.from_pretrained(classifier)
         self.classifier = _for_inference(
             AutoModelForImageClassification.from_pretrained(
@@ -213,13 +227,14 @@ class ConSE:
         ).eval()
         labels = self.classifier.config.id2label
         self._context = self.text_encoder.config.max_position_embeddings
-        self._class_embeddings = self._encode([labels[index] for index in range(len(labels))])
+        # One for each class that the classifier knows, (classes, d) float32, of unit length.
+        self.class_embeddings = self._encode([labels[index] for index in range(len(labels))])
         self._encode_text = lru_cache(maxsize=1024)(lambda text: self._encode([text])[0])
 
     @torch.inference_mode()
     def encode_photos(self, pixels: torch.Tensor) -> np.ndarray:
         posteriors = self.classifier(_like(pixels, self.classifier)).logits.softmax(-1)
-        return _unit(posteriors.cpu().numpy() @ self._class_embeddings)
+        return _unit(posteriors.cpu().numpy() @ self.class_embeddings)
 
     def encode_texts(self, texts: tuple[str, ...]) -> np.ndarray:
         return np.stack([self._encode_text(text) for text in texts])

@@ -78,8 +78,10 @@ def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blo
     example = score_photo(models, read_photo(SAMPLE / FIRST_EXAMPLE))
 
     @on_gpu
-    def draw(scores: PhotoScores | None, rows: list[Row]) -> str:
-        return render(models, scores, rows)
+    def draw(
+        scores: PhotoScores | None, rows: list[Row], explained: tuple[int, int] | None = None
+    ) -> str:
+        return render(models, scores, rows, explained)
 
     @on_gpu
     def show(photo: Image.Image | None, rows: list[Row]) -> tuple[str, PhotoScores | None]:
@@ -90,7 +92,7 @@ def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blo
         scores: PhotoScores | None, event: gr.EventData
     ) -> tuple[str, PhotoScores | None, list[Row]]:
         edited = _rows(event.rows)
-        return draw(scores, edited), scores, edited
+        return draw(scores, edited, event.explained), scores, edited
 
     def restore(scores: PhotoScores | None) -> tuple[str, PhotoScores | None, list[Row]]:
         return draw(scores, rows), scores, rows

@@ -1,4 +1,5 @@
-// Runs once, when the table is first shown: edits of names and texts become `describe` events.
+// Runs once, when the table is first shown: edits of names and texts, and questions for the heat
+// maps of a row, become `describe` events.
 // Gradio changes the table in place afterwards, so the focus stays where the user types.
 
 const rows = () =>
@@ -10,12 +11,12 @@ const rows = () =>
 
 // The attribute tells Gradio what the field holds; without it, an answer to an older state of the
 // field would overwrite what was typed in the meantime.
-const describe = (described) => {
+const describe = (described, explained = null) => {
   clearTimeout(timer);
   for (const field of element.querySelectorAll(".name, .text")) {
     field.setAttribute("value", field.value);
   }
-  trigger("describe", { rows: described });
+  trigger("describe", { rows: described, explained });
 };
 
 let timer;
@@ -37,7 +38,14 @@ element.addEventListener("click", (event) => {
   } else if (button.matches(".add")) {
     element.classList.add("editing");
     describe([...described, { trained: "", name: "", text: "" }]);
-    focusNew = true;
+    focusNext = "tbody tr:last-child .name";
+  } else if (button.matches(".why")) {
+    describe(described, [+button.dataset.vgg16, +button.dataset.zeroShot]);
+    focusNext = ".explanation";
+    asked = button;
+  } else if (button.matches(".close")) {
+    describe(described);
+    asked.focus();
   } else if (button.matches(".restore")) {
     trigger("restore");
   } else if (button.matches(".fold")) {
@@ -45,10 +53,11 @@ element.addEventListener("click", (event) => {
   }
 });
 
-let focusNew = false;
+let asked;
+let focusNext = "";
 watch("value", () => {
-  if (focusNew) element.querySelector("tbody tr:last-child .name").focus();
-  focusNew = false;
+  if (focusNext) element.querySelector(focusNext).focus();
+  focusNext = "";
 });
 
 // Gradio leaves the example photos, which may come later than the table, without words.

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 
@@ -11,7 +12,9 @@ from PIL import Image
 from data.categories import DESCRIPTIONS
 from data.texts import from_lines
 from space.checkpoints import Identity
+from space.classifiers import category_embeddings
 from space.compare import Models, PhotoScores, score_texts
+from space.explain import UnexplainedError, draw, explain_classifier, explain_zero_shot
 from space.report import held_out_accuracy
 
 MAX_ROWS = 20
@@ -49,8 +52,20 @@ def study_rows(categories: list[str]) -> list[Row]:
     return [Row(name, name, DESCRIPTIONS.get(name, name)) for name in categories]
 
 
-def render(models: Models, scores: PhotoScores | None, rows: list[Row]) -> str:
-    """The table, the sentence above it and the notes below it, as HTML."""
+def render(
+    models: Models,
+    scores: PhotoScores | None,
+    rows: list[Row],
+    explained: tuple[int, int] | None = None,
+) -> str:
+    """The table, the sentence above it and the notes below it, as HTML.
+
+    Args:
+        models: the two models.
+        scores: what they made of the photo, where there is one.
+        rows: the rows of the table.
+        explained: the rows whose heat maps are shown, VGG16's and the zero-shot model's.
+    """
     vgg16, zero_shot = _choices(models, scores, rows)
     texts = tuple(row.text for row in rows if row.text)
     name = models.zero_shot_identity.model
@@ -65,10 +80,12 @@ def render(models: Models, scores: PhotoScores | None, rows: list[Row]) -> str:
     <th scope="col" class="vgg16">VGG16, fine-tuned <small>probability</small></th>
     <th scope="col" class="zero-shot">{name}, zero-shot
       <small>cosine similarity · share</small></th>
+    <th scope="col" class="ask"><span class="hidden">Why</span></th>
     <th scope="col" class="words">The text that {name} compares with <small>edit it</small></th>
   </tr></thead>
   <tbody>{body}</tbody>
 </table>
+{_explanation(models, scores, rows, explained)}
 <p class="edit">
   <button type="button" class="fold">✎ Edit the texts</button>
   <button type="button" class="add" {"disabled" if len(rows) >= MAX_ROWS else ""}>+ Add a category
@@ -116,7 +133,8 @@ def _verdict(rows: list[Row], vgg16: Choice, zero_shot: Choice, name: str) -> st
     elif vgg16.first == zero_shot.first:
         verdict = f"Both say <b>{escape(rows[vgg16.first].name)}</b>."
     else:
-        verdict = f"{says}, {name} says <b>{escape(rows[zero_shot.first].name)}</b>."
+        why = _why(vgg16.first, zero_shot.first, "each model's first choice", "Why?")
+        verdict = f"{says}, {name} says <b>{escape(rows[zero_shot.first].name)}</b>. {why}"
     doubts = [
         _doubt("VGG16", vgg16, [row.trained for row in rows]),
         _doubt(name, zero_shot, [row.name for row in rows]),
@@ -156,6 +174,7 @@ def _row(index: int, row: Row, vgg16: Choice, zero_shot: Choice, model: str) -> 
         index == zero_shot.first,
         "" if text else "no text",
     )
+    known = not np.isnan([vgg16.shares[index], zero_shot.shares[index]]).all()
     return f"""
 <tr data-trained="{trained}">
   <th scope="row"><span class="hidden">{label}</span>
@@ -163,6 +182,7 @@ def _row(index: int, row: Row, vgg16: Choice, zero_shot: Choice, model: str) -> 
      aria-label="Name of the category {label}">{name}</textarea></th>
   {vgg16_cell}
   {zero_shot_cell}
+  <td class="ask">{_why(index, index, label, "why") if known else ""}</td>
   <td class="words"><textarea class="text" rows="1" maxlength="{MAX_TEXT}" value="{text}"
      placeholder="describe it in a few words" aria-label="Text of {label} for {model}"
      >{text}</textarea>
@@ -181,6 +201,71 @@ def _score(model: tuple[str, str], share: float, number: str, first: bool, note:
     {mark if first else ""}<span class="which" aria-hidden="true">{name}</span>
     <span class="bar"><span style="width:{width}"></span></span>
     <span class="number">{number if known else ""}</span></span><small>{note}</small></td>"""
+
+
+def _why(vgg16_row: int, zero_shot_row: int, label: str, text: str) -> str:
+    """A button that asks for the heat maps of a row for each model; label is escaped."""
+    return f"""<button type="button" class="why" aria-label="Why: {label}"
+    data-vgg16="{vgg16_row}" data-zero-shot="{zero_shot_row}">{text}</button>"""
+
+
+def _explanation(
+    models: Models, scores: PhotoScores | None, rows: list[Row], explained: tuple[int, int] | None
+) -> str:
+    """Both models' heat maps side by side; nothing where none is asked for."""
+    if scores is None or explained is None:
+        return '<section class="explanation" hidden></section>'
+    vgg16_row, zero_shot_row = (rows[index] for index in explained)
+    legend = draw(Image.new("RGB", (128, 8), "grey"), np.tile(np.linspace(0, 1, 128), (8, 1)))
+    return f"""<section class="explanation" tabindex="-1" aria-label="Why">
+  <div class="maps">
+    {_vgg16_map(models, scores, vgg16_row)}
+    {_zero_shot_map(models, scores, zero_shot_row)}
+  </div>
+  <p class="legend">least <img src="{_data_uri(legend)}" alt="from dark to yellow"> most</p>
+  <p>Yellow is where the photo spoke most for the category. Each map has its own scale: compare
+  places, not brightness.</p>
+  <button type="button" class="close">Close</button>
+</section>"""
+
+
+def _vgg16_map(models: Models, scores: PhotoScores, row: Row) -> str:
+    if row.trained not in models.vgg16.categories:
+        return f'<p class="vgg16">VGG16 was not trained on {escape(row.name)}.</p>'
+    index = models.vgg16.categories.index(row.trained)
+    return _map(
+        "vgg16",
+        f"VGG16: {row.trained}, probability {scores.probabilities[index]:.0%}",
+        scores.vgg16_saw,
+        lambda: explain_classifier(models.vgg16, scores.vgg16_saw, index),
+    )
+
+
+def _zero_shot_map(models: Models, scores: PhotoScores, row: Row) -> str:
+    model = models.zero_shot_identity.model
+    if not row.text:
+        return f'<p class="zero-shot">{model} has no text of {escape(row.name)}.</p>'
+    embedding = category_embeddings(models.zero_shot, [from_lines(row.text)])[0]
+    return _map(
+        "zero-shot",
+        f"{model}: {row.name}, cosine similarity {embedding @ scores.image_embedding:.2f}",
+        scores.zero_shot_saw,
+        lambda: explain_zero_shot(models.zero_shot, scores.zero_shot_saw, embedding),
+    )
+
+
+def _map(column: str, caption: str, saw: Image.Image, explain: Callable[[], np.ndarray]) -> str:
+    """A heat map over what the model saw; where there is none, the reason in its place."""
+    caption = escape(caption, quote=True)
+    try:
+        heat = explain()
+    except UnexplainedError as error:
+        return f'<p class="{column}">{caption}. {error}</p>'
+    if not heat.any():
+        caption += "; nothing in the photo spoke for it"
+    return f"""<figure class="{column}">
+    <img src="{_data_uri(draw(saw, heat))}" alt="Heat map. {caption}">
+    <figcaption>{caption}</figcaption></figure>"""
 
 
 def _model(
