@@ -19,7 +19,6 @@ from zipfile import is_zipfile
 
 from datasets import DatasetDict
 from fsspec.implementations.zip import ZipFileSystem
-from pyarrow import ArrowException
 from pyarrow.fs import (
     FileSelector,
     FileSystem,
@@ -53,7 +52,7 @@ def find_photos(source: str) -> tuple[list[str], Callable[[str], bytes]]:
         names, read = _walk(path), partial(_read, LocalFileSystem(), path.resolve())
     elif path.is_file() and is_zipfile(path):
         names, read = _listed(PyFileSystem(FSSpecHandler(ZipFileSystem(path))), "")
-    elif path.is_file():
+    elif path.is_file() and path.suffix.lower() == ".csv":
         names = (os.path.relpath(file, path.parent) for file in csv_photos(path))
         read = partial(_read, LocalFileSystem(), path.resolve().parent)
     elif "://" in source:
@@ -86,8 +85,8 @@ def _walk(folder: Path) -> Iterable[str]:
 def _bucket(address: str) -> tuple[Iterable[str], Callable[[str], bytes]]:
     try:
         return _listed(*FileSystem.from_uri(address))
-    except (OSError, ArrowException, ImportError) as error:
-        raise DataError(f"{address} cannot be listed: {error}") from error
+    except Exception as error:  # file systems raise dozens of kinds
+        raise DataError(f"{address} cannot be listed: {str(error).splitlines()[0]}") from error
 
 
 def _listed(files: FileSystem, root: str) -> tuple[Iterable[str], Callable[[str], bytes]]:

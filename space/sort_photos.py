@@ -5,12 +5,13 @@
     python space/sort_photos.py photos.zip --output sorted.csv    # also user/name on the Hub
     python space/sort_photos.py s3://bucket/photos --output sorted.csv --ray auto
 
-A row a photo: its path, what each model says and how sure it is, whether they agree, the decision
-(a category, or "person") and why. A photo that cannot be read is left to a person, with the reason.
+A row a photo: its path from the source, what each model says and how sure it is, whether they
+agree, the decision (a category, or "person") and why. A photo that cannot be read is left to a
+person, with the reason.
 
-Rows are kept in OUTPUT.part as they are found: a run that was killed goes on with the same command,
-and photos that came since are sorted, too. VGG16_MODEL and ZERO_SHOT_MODEL choose other
-checkpoints; --report is then what training/compare_models.py said of them.
+Rows are kept in .OUTPUT.part as they come: a run that was killed goes on with the same command, and
+photos that came since are sorted, too. VGG16_MODEL and ZERO_SHOT_MODEL choose other checkpoints;
+--report is then what training/compare_models.py said of them.
 """
 
 import argparse
@@ -64,7 +65,8 @@ def main() -> None:
     print(rule.in_words())
     if torch.cuda.is_available():
         models.to("cuda")
-    journal = arguments.output.with_name(f"{arguments.output.name}.part")
+    # Hidden, so that it is not taken for a photo where it lies among them.
+    journal = arguments.output.with_name(f".{arguments.output.name}.part")
     done, counts = _resume(journal, {"source": arguments.source, **asdict(rule)})
     left = [name for name in names if name not in done]
     batches = sort_files(models, rule, read, left)
@@ -104,7 +106,7 @@ def _resume(journal: Path, header: dict) -> tuple[set[str], Counter]:
     The first line says what is sorted and how; a last line that was torn is cut off.
     """
     first = f"{json.dumps(header)}\n"
-    if not journal.exists():
+    if not journal.exists() or not journal.stat().st_size:
         journal.write_text(first, encoding="utf-8")
     done, counts = set(), Counter()
     with journal.open("r+b") as lines:
@@ -126,7 +128,7 @@ def _resume(journal: Path, header: dict) -> tuple[set[str], Counter]:
 
 def convert(journal: Path, output: Path) -> None:
     """Write the rows as a table, block by block, and remove the journal."""
-    unfinished = output.with_name(f"{output.name}.tmp")
+    unfinished = output.with_name(f".{output.name}.tmp")
     with journal.open("rb") as lines:
         lines.readline()
         rows = open_json(lines, parse_options=ParseOptions(explicit_schema=SCHEMA))

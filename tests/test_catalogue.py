@@ -271,7 +271,7 @@ def test_photos_of_a_data_set_on_the_hub(shop: Path, tmp_path: Path) -> None:
 def test_killed_run_goes_on(
     sort: Callable[..., str], tiny: Path, shop: Path, tmp_path: Path
 ) -> None:
-    output, journal = tmp_path / "sorted.csv", tmp_path / "sorted.csv.part"
+    output, journal = tmp_path / "sorted.csv", tmp_path / ".sorted.csv.part"
     for number in range(600):
         noise(number).save(shop / f"{number}.jpg")
     process = start(shop, output, tiny)
@@ -300,7 +300,7 @@ def test_memory_does_not_grow_with_the_photos(tiny: Path, tmp_path: Path) -> Non
     for number in range(4000):
         os.link(tmp_path / "photo.jpg", tmp_path / "shop" / f"{number}.jpg")
     process = start(tmp_path / "shop", tmp_path / "sorted.csv", tiny)
-    wait_for_rows(process, tmp_path / "sorted.csv.part", 1000)
+    wait_for_rows(process, tmp_path / ".sorted.csv.part", 1000)
     status = Path(f"/proc/{process.pid}/status").read_text()
     early = int(status.split("VmHWM:")[1].split()[0])
     _, exit_status, usage = os.wait4(process.pid, 0)
@@ -333,6 +333,7 @@ def wait_for_rows(process: subprocess.Popen, journal: Path, n: int) -> None:
         ("user/name", [], "user/name cannot be loaded"),
         ("{tmp}/empty", [], "empty holds no photos"),
         ("{tmp}/no.csv", [], "needs the column image"),
+        ("{tmp}/torn.zip", [], "torn.zip is neither a folder, nor a zip"),
         ("{shop}", ["--precision", "99"], "above 0 and up to 1"),
         ("{shop}", ["--report", "{tmp}"], "holds no comparison"),
         ("{shop}", ["--report", str(REPORT)], "is of another"),
@@ -353,7 +354,8 @@ def test_faults_are_named_in_one_sentence(
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "no.csv").write_text("photo\n1.jpg\n")
-    (tmp_path / "other.csv.part").write_text("{}\n")
+    (tmp_path / "torn.zip").write_bytes(b"PK\x03\x04")
+    (tmp_path / ".other.csv.part").write_text("{}\n")
     places = {"tmp": tmp_path, "shop": shop}
     options = [option.format(**places) for option in options]
     with pytest.raises(SystemExit, match=message) as stop:
