@@ -230,6 +230,38 @@ def test_category_is_added_renamed_and_removed_with_the_keyboard(page: Page) -> 
     expect(_row(page, "computers").locator(".vgg16 .number")).to_contain_text("%")
 
 
+def test_heat_maps_of_a_category_are_a_click_away(page: Page) -> None:
+    explanation = page.locator("#answer .explanation")
+    expect(explanation).to_be_hidden()
+    page.get_by_role("button", name="Why: watches").click()
+    expect(explanation.locator("img[alt^='Heat map']")).to_have_count(2)
+    watches = explanation.locator("img").first.get_attribute("src")
+    page.get_by_role("button", name="Why: computers").click()
+    expect(explanation).to_contain_text("VGG16: computers, probability")
+    assert explanation.locator("img").first.get_attribute("src") != watches
+    # Another photo has other maps.
+    page.get_by_alt_text("Example photo: mug").click()
+    expect(explanation).to_be_hidden()
+
+
+def test_disagreement_is_explained_and_put_away_with_the_keyboard(page: Page) -> None:
+    """Each model's map of its own first choice."""
+    texts = [_row(page, name).locator(".text") for name in ("watches", "computers")]
+    texts[0].fill(DESCRIPTIONS["computers"])
+    texts[1].fill(DESCRIPTIONS["watches"])
+    why = page.get_by_role("button", name="Why: each model's first choice")
+    why.focus()
+    page.keyboard.press("Enter")
+    explanation = page.locator("#answer .explanation")
+    expect(explanation).to_be_focused()
+    expect(explanation.locator(".vgg16")).to_contain_text("VGG16: watches, probability")
+    expect(explanation.locator(".zero-shot")).to_contain_text("ConSE: computers, cosine similarity")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(explanation).to_be_hidden()
+    expect(why).to_be_focused()
+
+
 def test_markup_in_a_description_is_shown_not_run(page: Page) -> None:
     page.evaluate("window.ran = false")
     text = '"><img src=x onerror="window.ran = true">'
@@ -271,5 +303,9 @@ def test_phone_scrolls_down_only_and_folds_the_texts_away(
     expect(text).to_be_hidden()
     page.get_by_role("button", name="Edit the texts").click()
     expect(text).to_be_visible()
+    page.get_by_role("button", name="Why: watches").click()
+    maps = page.locator("#answer .explanation img[alt^='Heat map']")
+    expect(maps).to_have_count(2)
+    assert maps.nth(0).bounding_box()["y"] == maps.nth(1).bounding_box()["y"]
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.close()

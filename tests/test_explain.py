@@ -135,8 +135,9 @@ def test_covering_the_hottest_fifth_costs_more_than_covering_a_random_one(case: 
 def test_map_changes_with_the_category(case: Case) -> None:
     correlations = []
     for saw in case.seen[:4]:
-        first, second = case.order(saw)[:2]
-        correlations.append(_correlation(case.heat(saw, first), case.heat(saw, second)))
+        first, second, *_, last = case.order(saw)
+        heat, *others = (case.heat(saw, category) for category in (first, second, last))
+        correlations.append(min(_correlation(heat, other) for other in others))
     assert np.mean(correlations) < 0.8
 
 

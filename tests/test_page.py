@@ -72,10 +72,31 @@ def test_two_categories_of_one_name(models: Models, scores: PhotoScores, rows: l
     assert len(re.findall(r'class="mark"', html)) == 2
 
 
+def test_heat_maps_say_which_score_they_explain(
+    models: Models, scores: PhotoScores, rows: list[Row]
+) -> None:
+    html = render(models, scores, rows, (6, 2))
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", html)
+    assert "VGG16: watches, probability 94%" in captions
+    assert any(caption.startswith("ConSE: computers, cosine similarity 0.") for caption in captions)
+    assert len(re.findall(r'alt="Heat map', html)) == 2
+
+
+def test_model_that_does_not_score_a_category_has_no_heat_map_of_it(
+    models: Models, scores: PhotoScores, rows: list[Row]
+) -> None:
+    edited = [*_edit(rows, "watches", text=""), Row("", "<i>time", "a watch")]
+    no_text, not_trained = (render(models, scores, edited, (row, row)) for row in (6, 7))
+    assert "ConSE has no text of watches." in no_text
+    assert "VGG16 was not trained on &lt;i&gt;time." in not_trained
+    assert all(html.count('alt="Heat map') == 1 for html in (no_text, not_trained))
+
+
 def test_before_a_photo(models: Models, rows: list[Row]) -> None:
     html = render(models, None, rows)
     assert _verdict(html).startswith("Drop a product photo")
     assert "%</span>" not in html and "figure" not in html
+    assert 'class="why"' not in html and "Heat map" not in render(models, None, rows, (6, 6))
 
 
 def test_long_text_is_cut_with_a_notice(
