@@ -77,7 +77,8 @@ def test_heat_maps_say_which_score_they_explain(
 ) -> None:
     html = render(models, scores, rows, (6, 2))
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", html)
-    assert "VGG16: watches, probability 94%" in captions
+    # Nothing in a blank photo may have spoken for it, which the caption then says, too.
+    assert captions[0].startswith("VGG16: watches, probability 94%")
     assert any(caption.startswith("ConSE: computers, cosine similarity 0.") for caption in captions)
     assert len(re.findall(r'alt="Heat map', html)) == 2
 
