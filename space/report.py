@@ -43,7 +43,10 @@ def scores(predictions: pd.DataFrame, model: str) -> np.ndarray:
 def logits(predictions: pd.DataFrame, model: str, logit_scale: float) -> np.ndarray:
     """What the softmax of gives the model's probabilities, (n, 7), up to a constant a photo."""
     values = scores(predictions, model)
-    return np.log(values) if model == "vgg16" else logit_scale * values
+    if model == "vgg16":
+        # A float32 softmax may give 0, whose logarithm no temperature can be fitted to.
+        return np.log(np.maximum(values, np.finfo(np.float32).tiny))
+    return logit_scale * values
 
 
 def calibrated(predictions: pd.DataFrame, model: str, metrics: dict[str, dict]) -> np.ndarray:

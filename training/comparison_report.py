@@ -27,7 +27,7 @@ STUDY_SIMILARITIES = dict(
     zip(CATEGORIES, (0.261, 0.234, 0.241, 0.251, 0.262, 0.252, 0.275), strict=True)
 )
 STUDY_ACCURACIES = {"vgg16": 0.74, "zero_shot": 0.76}
-# How the contact sheet shows each category: a heading, and how many photos.
+# So many photos the contact sheet shows of each kind.
 NEAREST = 3
 
 
