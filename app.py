@@ -12,6 +12,8 @@ from collections.abc import Callable
 # Read once when gradio and huggingface_hub are imported: no telemetry of visitors.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# Read once when torch is: its threads, when they have no work, leave the cores to OpenVINO's.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 try:
     # ZeroGPU hands out a GPU for one call at a time; it must be imported before torch.

@@ -25,7 +25,8 @@ CLIP_CHECKPOINT = "openai/clip-vit-base-patch32"
 # The repository's own branch holds pickles alone, which are never loaded; the Hub's converter
 # keeps the same weights as safetensors in a pull request, at this commit.
 REVISIONS = {CLIP_CHECKPOINT: ("main", "c237dc49a33fc61debc9276459120b7eac67e7ef")}
-FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "*.csv"]
+# No *.bin: of another name than this, it is a pickle.
+FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "*.csv", "openvino_model.*"]
 # Beside weights that were trained on validation photos, too, in the end: what the same training
 # made of these photos before, by their SHA-256.
 BEFORE_REFIT = "before_refit.csv"

@@ -7,28 +7,32 @@
 `ConSE` stands in for `CLIP` where no CLIP checkpoint can be had, and is used the same way.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
+from datasets import Dataset
 from PIL import Image
-from torch import nn
+from scipy.special import softmax
 from torchvision.transforms.functional import to_tensor
+from tqdm.auto import tqdm
 from transformers import (
+    AutoConfig,
     AutoImageProcessor,
     AutoModel,
     AutoModelForImageClassification,
     AutoModelForZeroShotImageClassification,
     AutoTokenizer,
     BaseImageProcessor,
+    PreTrainedModel,
 )
 
-from data.load import SAMPLE
-from data.photos import read_photo
-from space.arithmetic import Int8Convolutions, fast_dtype, int8_pays
+from space.engine import fastest, quantised
+
+BATCH = 16
 
 
 class ZeroShotModel(Protocol):
@@ -55,8 +59,17 @@ class ZeroShotModel(Protocol):
 
 def prepare(photos: Sequence[Image.Image], processor: BaseImageProcessor) -> torch.Tensor:
     """RGB photos as a network is shown them: pixels (n, 3, height, width) float32, normalised."""
-    pixels = processor(list(photos), return_tensors="pt")["pixel_values"]
-    return pixels.to(memory_format=torch.channels_last)
+    return processor(list(photos), return_tensors="pt")["pixel_values"]
+
+
+def prepare_all(
+    photos: Dataset, processor: BaseImageProcessor, description: str
+) -> Iterator[torch.Tensor]:
+    """Labelled photos as a network is shown them, in batches, with a progress bar."""
+    with tqdm(total=len(photos), desc=description, unit="photo") as progress:
+        for rows in photos.select_columns("image").iter(BATCH):
+            yield prepare(rows["image"], processor)
+            progress.update(len(rows["image"]))
 
 
 def picture(pixels: torch.Tensor, processor: BaseImageProcessor) -> Image.Image:
@@ -77,6 +90,12 @@ def _normalisation(processor: BaseImageProcessor) -> tuple[torch.Tensor, torch.T
     data = getattr(processor, "data_config", None) or processor.to_dict()
     mean, std = data.get("mean") or data["image_mean"], data.get("std") or data["image_std"]
     return torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
+
+
+def embed_all(model: ZeroShotModel, photos: Dataset) -> np.ndarray:
+    """The unit-length embeddings, (n, d) float32, of n labelled photos, with a progress bar."""
+    batches = prepare_all(photos, model.processor, "Embedding")
+    return np.concatenate([*map(model.encode_photos, batches)])
 
 
 def zero_shot_scores(
@@ -122,51 +141,39 @@ class ImageClassifier:
     def __init__(self, checkpoint: str | Path) -> None:
         self.folder = Path(checkpoint)
         self.processor = AutoImageProcessor.from_pretrained(checkpoint)
-        self.model = _for_inference(
-            AutoModelForImageClassification.from_pretrained(
-                checkpoint, use_safetensors=True, dtype=fast_dtype()
-            )
-        )
-        labels = self.model.config.id2label
+        labels = AutoConfig.from_pretrained(checkpoint).id2label
         self.categories: list[str] = [labels[index] for index in range(len(labels))]
-        if self.model.config.model_type == "timm_wrapper" and int8_pays():
-            self._quantise()
+        self._network = quantised(self.folder) or fastest(
+            load_classifier(self.folder), class_logits, _shape(self.processor), exact=False
+        )
 
-    def _quantise(self) -> None:
-        """Put a VGG's convolutions into int8, calibrated on one photo of each category."""
-        network = self.model.timm_model
-        layers = getattr(network, "features", None)
-        if type(network).__name__ != "VGG" or any(isinstance(x, nn.BatchNorm2d) for x in layers):
-            return
-        photos = [read_photo(next(folder.glob("*.jpg"))) for folder in sorted(SAMPLE.iterdir())]
-        pixels = prepare(photos, self.processor)
-        network.features = Int8Convolutions(layers, _like(pixels, self.model))
-
-    @torch.inference_mode()
     def classify(self, pixels: torch.Tensor) -> np.ndarray:
         """The probability of each category, (n, categories) float32, for n prepared photos."""
-        logits = self.model(_like(pixels, self.model)).logits
-        return logits.float().softmax(-1).cpu().numpy()
+        return softmax(self._network(pixels), axis=-1)
 
     def to(self, device: str) -> None:
         """Move the network to a device."""
-        self.model.to(device)
+        self._network.to(device)
 
 
 class CLIP:
     """A CLIP-family checkpoint (Radford et al. 2021): an image and a text encoder.
 
-    In float32, so that its scores are those of transformers' own pipeline.
+    Always in float32, so that its scores are those of transformers' own pipeline.
     """
 
     def __init__(self, checkpoint: str | Path) -> None:
         self.folder = Path(checkpoint)
         self.processor = AutoImageProcessor.from_pretrained(checkpoint)
         self.tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-        self.model = _for_inference(
-            AutoModelForZeroShotImageClassification.from_pretrained(
-                checkpoint, use_safetensors=True, dtype=torch.float32
-            )
+        self.model = AutoModelForZeroShotImageClassification.from_pretrained(
+            checkpoint, use_safetensors=True, dtype=torch.float32
+        )
+        self._network = fastest(
+            self.model,
+            lambda model, pixels: model.get_image_features(pixels).pooler_output,
+            _shape(self.processor),
+            exact=True,
         )
         self.logit_scale = self.model.logit_scale.exp().item()
         self._context = self.model.config.text_config.max_position_embeddings
@@ -175,10 +182,8 @@ class CLIP:
         self._padding = "max_length" if siglip else "longest"
         self._encode_text = lru_cache(maxsize=1024)(self._encode_text)
 
-    @torch.inference_mode()
     def encode_photos(self, pixels: torch.Tensor) -> np.ndarray:
-        embeddings = self.model.get_image_features(_like(pixels, self.model)).pooler_output
-        return _unit(embeddings.cpu().numpy())
+        return _unit(self._network(pixels))
 
     def encode_texts(self, texts: tuple[str, ...]) -> np.ndarray:
         return np.stack([self._encode_text(text) for text in texts])
@@ -216,30 +221,25 @@ class ConSE:
     def __init__(self, classifier: str | Path, text_encoder: str | Path) -> None:
         self.folder = Path(classifier)
         self.processor = AutoImageProcessor.from_pretrained(classifier)
-        self.classifier = _for_inference(
-            AutoModelForImageClassification.from_pretrained(
-                classifier, use_safetensors=True, dtype=torch.float32
-            )
-        )
+        model = load_classifier(self.folder)
+        self._network = fastest(model, class_logits, _shape(self.processor), exact=True)
         self.tokenizer = AutoTokenizer.from_pretrained(text_encoder)
         self.text_encoder = AutoModel.from_pretrained(
             text_encoder, use_safetensors=True, dtype=torch.float32
-        ).eval()
-        labels = self.classifier.config.id2label
+        )
+        labels = model.config.id2label
         self._context = self.text_encoder.config.max_position_embeddings
         # One for each class that the classifier knows, (classes, d) float32, of unit length.
         self.class_embeddings = self._encode([labels[index] for index in range(len(labels))])
         self._encode_text = lru_cache(maxsize=1024)(lambda text: self._encode([text])[0])
 
-    @torch.inference_mode()
     def encode_photos(self, pixels: torch.Tensor) -> np.ndarray:
-        posteriors = self.classifier(_like(pixels, self.classifier)).logits.softmax(-1)
-        return _unit(posteriors.cpu().numpy() @ self.class_embeddings)
+        return _unit(softmax(self._network(pixels), axis=-1) @ self.class_embeddings)
 
     def encode_texts(self, texts: tuple[str, ...]) -> np.ndarray:
         return np.stack([self._encode_text(text) for text in texts])
 
-    def _encode(self, texts: list[str], batch: int = 64) -> np.ndarray:
+    def _encode(self, texts: list[str], batch: int = 16) -> np.ndarray:
         """Sentence embeddings; texts of like length go together, so that little is padding."""
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         batches = [order[start : start + batch] for start in range(0, len(order), batch)]
@@ -262,17 +262,25 @@ class ConSE:
         return _is_longer(text, self.tokenizer, self._context)
 
     def to(self, device: str) -> None:
-        self.classifier.to(device)
+        self._network.to(device)
         self.text_encoder.to(device)
 
 
-def _for_inference(model: nn.Module) -> nn.Module:
-    """Ready for inference, with the memory layout in which convolutions are fastest."""
-    return model.eval().to(memory_format=torch.channels_last)
+def load_classifier(folder: Path) -> PreTrainedModel:
+    """An image classifier as torch knows it, float32, for inference."""
+    return AutoModelForImageClassification.from_pretrained(
+        folder, use_safetensors=True, dtype=torch.float32
+    )
 
 
-def _like(pixels: torch.Tensor, model: nn.Module) -> torch.Tensor:
-    return pixels.to(model.device, model.dtype, memory_format=torch.channels_last)
+def class_logits(model: PreTrainedModel, pixels: torch.Tensor) -> torch.Tensor:
+    """The logits (n, classes) of an image classifier."""
+    return model(pixels).logits
+
+
+def _shape(processor: BaseImageProcessor) -> torch.Size:
+    """Of one photo as a network is shown it, (1, 3, height, width)."""
+    return prepare([Image.new("RGB", (8, 8))], processor).shape
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -16,9 +16,9 @@ from matplotlib import colormaps
 from PIL import Image
 from torch import nn
 from torch.nn.functional import cosine_similarity, interpolate
-from transformers import AutoModelForImageClassification, AutoModelForZeroShotImageClassification
+from transformers import AutoModelForZeroShotImageClassification
 
-from space.classifiers import CLIP, ConSE, ImageClassifier, pixels_of
+from space.classifiers import CLIP, ConSE, ImageClassifier, load_classifier, pixels_of
 
 # A sure classifier's posterior hardly moves with any logit, and what is left of its slope points
 # beside the product. On 100 of the study's training photos, covering the hottest fifth costs 0.037
@@ -122,10 +122,8 @@ def _load_convolutions(folder: Path, shape: torch.Size) -> tuple[nn.Module, nn.M
     These are taken behind the normalisation and the ReLU that may follow the convolution; layers
     that see the photo as a single point are no convolutions, whatever they are called.
     """
-    network = AutoModelForImageClassification.from_pretrained(
-        folder, use_safetensors=True, dtype=torch.float32
-    )
-    network.eval().to(memory_format=torch.channels_last).requires_grad_(False)
+    network = load_classifier(folder)
+    network.to(memory_format=torch.channels_last).requires_grad_(False)
     calls: list[tuple[nn.Module, torch.Size]] = []
     leaves = [module for module in network.modules() if not any(module.children())]
     hooks = [
@@ -155,7 +153,7 @@ def _load_clip(folder: Path) -> nn.Module:
     network = AutoModelForZeroShotImageClassification.from_pretrained(
         folder, use_safetensors=True, dtype=torch.float32, attn_implementation="eager"
     )
-    return network.eval().requires_grad_(False)
+    return network.requires_grad_(False)
 
 
 def _to_map(relevance: torch.Tensor, pixels: torch.Tensor) -> np.ndarray:

@@ -14,16 +14,14 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from data.categories import CATEGORIES
-from data.load import SAMPLE
-from data.photos import read_photo
+from data.load import load_photos
 from data.texts import STUDY, Texts, TextsError, as_lines, from_lines, load_texts, parse_texts
-from space.classifiers import category_embeddings, prepare
+from space.classifiers import category_embeddings, embed_all
 from space.compare import Models
 from space.evaluation import bar_html, matrix_html
 from space.report import EMBEDDINGS, REPORT, read_metrics, read_predictions
 from space.trust import difference_in_words, paired_difference, wilson_interval
 
-BATCH = 16
 PRESETS = ("study", "better")
 SAMPLE_PHOTOS = "the bundled sample of rendered photos"
 
@@ -46,8 +44,9 @@ def lab_tab(
     with gr.Tab("Descriptions") as tab:
         gr.Markdown(
             f"What {name} compares a photo with is up to you. Several texts for a category go on "
-            "lines of their own: the photo is compared with their mean. Choose words by the "
-            "validation photos; the test photos tell what they are worth."
+            "lines of their own: the photo is compared with their mean. "
+            + ("Choose words by the validation photos; the test photos tell what they are worth.")
+            * bool(known)
         )
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300):
@@ -77,10 +76,10 @@ def lab_tab(
     def measure(
         chosen: str,
         *lines: str,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008
+        progress: gr.Progress = gr.Progress(track_tqdm=True),  # noqa: B008
     ) -> tuple[str, str]:
         if chosen not in known:
-            known[chosen] = _sample(models, progress)
+            known[chosen] = _sample(models)
         texts = dict(zip(CATEGORIES, map(from_lines, lines), strict=True))
         if empty := [category for category, listed in texts.items() if not listed]:
             return f"<p>Please write a text for {escape(', '.join(empty))}.</p>", ""
@@ -155,16 +154,10 @@ def reported_photos(models: Models) -> dict[str, Photos]:
     }
 
 
-def _sample(models: Models, progress: gr.Progress) -> Photos:
+def _sample(models: Models) -> Photos:
     """The bundled sample, embedded."""
-    files = sorted(SAMPLE.glob("*/*.jpg"))
-    embeddings = []
-    for start in progress.tqdm(range(0, len(files), BATCH), desc="Looking at the sample"):
-        photos = [read_photo(file) for file in files[start : start + BATCH]]
-        pixels = prepare(photos, models.zero_shot.processor)
-        embeddings.append(models.zero_shot.encode_photos(pixels))
-    labels = [CATEGORIES.index(file.parent.name) for file in files]
-    return Photos(np.concatenate(embeddings), np.array(labels))
+    photos = load_photos(all_test=True)["test"]
+    return Photos(embed_all(models.zero_shot, photos), np.array(photos["label"]))
 
 
 def _as_json(texts: Texts) -> str:

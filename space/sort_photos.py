@@ -16,6 +16,7 @@ photos that came since are sorted, too. VGG16_MODEL and ZERO_SHOT_MODEL choose o
 
 import argparse
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -23,6 +24,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+# Read once when torch is: its threads, when they have no work, leave the cores to OpenVINO's.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pyarrow as pa
 import torch

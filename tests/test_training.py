@@ -29,6 +29,7 @@ from space.classifiers import ImageClassifier, prepare
 from tests.conftest import ROOT
 from tests.loopback_hub import WRITE_TOKEN, LoopbackHub, with_hub
 from tests.noise_training import PHOTOS, train_on_noise
+from training.arithmetic import Int8Convolutions
 from training.features import Features
 from training.fine_tune import PATIENCE, TrainedLayers, class_weights, probabilities
 from training.network import NARROW, average, block_start, build_model, trunk_weights
@@ -344,3 +345,18 @@ def test_init_that_is_no_vgg16_is_named(tmp_path: Path) -> None:
     save_file({"features.0.weight": torch.ones(1)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="does not hold the 13 convolutions"):
         trunk_weights(tmp_path / "other.safetensors")
+
+
+@pytest.mark.skipif(
+    "onednn" not in torch.backends.quantized.supported_engines, reason="torch was built without it"
+)
+def test_int8_convolutions_of_the_training_equal_float32_to_a_hundredth() -> None:
+    torch.manual_seed(0)
+    layers = nn.Sequential(
+        *(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU()),
+    ).requires_grad_(False)
+    pixels = torch.randn(8, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    expected, quantised = layers(pixels), Int8Convolutions(layers, pixels)(pixels)
+    assert (quantised - expected).abs().max() < 0.05 * expected.max()
+    assert (quantised - expected).abs().mean() < 0.01 * expected.max()

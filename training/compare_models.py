@@ -18,14 +18,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import pandas as pd
-from datasets import Dataset, DatasetDict, Image
-from tqdm.auto import tqdm
+from datasets import Dataset, DatasetDict, Image, concatenate_datasets
 
 from data.categories import CATEGORIES
 from data.load import DataError, add_dataset_arguments, digests, load_photos, summary
 from data.texts import Texts, TextsError, as_lines, load_texts
 from space.checkpoints import BEFORE_REFIT, CheckpointError
-from space.classifiers import category_embeddings, prepare, zero_shot_scores
+from space.classifiers import category_embeddings, embed_all, prepare_all, zero_shot_scores
 from space.compare import Models, load_models
 from space.report import MODELS, decisions, expected, logits, scores
 from space.trust import (
@@ -38,7 +37,6 @@ from training.comparison_report import write_report
 from training.metrics import Calibration, ClassificationReport, as_sentence
 
 PRECISIONS = (0.95, 0.99)
-BATCH = 16
 
 
 def main() -> None:
@@ -75,24 +73,17 @@ def score(models: Models, photos: DatasetDict, texts: Texts) -> tuple[pd.DataFra
         photos: by split.
         texts: of the categories, for the zero-shot model.
     """
-    probabilities, embeddings = [], []
-    with tqdm(total=sum(photos.num_rows.values()), desc="Scoring", unit="photo") as progress:
-        for rows in photos.values():
-            for start in range(0, len(rows), BATCH):
-                batch = rows[start : start + BATCH]["image"]
-                pixels = prepare(batch, models.vgg16.processor)
-                probabilities.append(models.vgg16.classify(pixels))
-                pixels = prepare(batch, models.zero_shot.processor)
-                embeddings.append(models.zero_shot.encode_photos(pixels))
-                progress.update(len(batch))
-    embeddings = np.concatenate(embeddings)
+    everything = concatenate_datasets(list(photos.values()))
+    batches = prepare_all(everything, models.vgg16.processor, models.vgg16_identity.model)
+    probabilities = np.concatenate([*map(models.vgg16.classify, batches)])
+    embeddings = embed_all(models.zero_shot, everything)
     similarities, shares = zero_shot_scores(
         embeddings,
         category_embeddings(models.zero_shot, texts.values()),
         models.zero_shot.logit_scale,
     )
     table = pd.concat([_names(rows, split) for split, rows in photos.items()], ignore_index=True)
-    known = _before_refit(models, table, np.concatenate(probabilities))
+    known = _before_refit(models, table, probabilities)
     del table["sha256"]
     columns = {"vgg16": (known, known), "zero_shot": (similarities, shares)}
     for model, (values, certainty) in columns.items():

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from transformers import TimmWrapperImageProcessor
 
 from data.load import fingerprint
-from space.arithmetic import Int8Convolutions, int8_pays, mixed_precision
+from training.arithmetic import Int8Convolutions, bfloat16_pays, int8_pays
 
 CACHE = Path(datasets.config.HF_DATASETS_CACHE) / "vgg16-features"
 BATCH = 16
@@ -170,7 +170,7 @@ def _fast(layers: nn.Sequential, calibration: torch.Tensor) -> Callable:
     if int8_pays() and len(layers):
         network = Int8Convolutions(layers, calibration)
     else:
-        dtype = torch.bfloat16 if mixed_precision() else dtype
+        dtype = torch.bfloat16 if bfloat16_pays() else dtype
         # A copy: the weights that are saved keep their precision.
         network = deepcopy(layers).eval().to(device, dtype, memory_format=torch.channels_last)
     return lambda pixels: network(pixels.to(device, dtype, memory_format=torch.channels_last))
@@ -179,6 +179,6 @@ def _fast(layers: nn.Sequential, calibration: torch.Tensor) -> Callable:
 def _digest(layers: nn.Sequential, photos: datasets.Dataset) -> str:
     """What the features follow from, but for the strength."""
     weights = b"".join(value.numpy().tobytes() for value in layers.state_dict().values())
-    arithmetic = "int8" if int8_pays() else "bfloat16" if mixed_precision() else "float32"
+    arithmetic = "int8" if int8_pays() else "bfloat16" if bfloat16_pays() else "float32"
     origin = f"{fingerprint(photos)} {hashlib.sha256(weights).hexdigest()} {arithmetic}"
     return hashlib.sha256(origin.encode()).hexdigest()[:16]

@@ -29,7 +29,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import ImageClassifierOutput
 
-from space.arithmetic import mixed_precision
+from training.arithmetic import bfloat16_pays
 from training.features import Features
 from training.network import block_start
 
@@ -215,7 +215,7 @@ def train_stage(
             weight_decay=weight_decay,
             # The recipe's batch, whatever the number of processes that share it.
             per_device_train_batch_size=max(1, batch_size // state.num_processes),
-            bf16=mixed_precision(),
+            bf16=bfloat16_pays(),
             use_cpu=not torch.accelerator.is_available(),
             logging_strategy="epoch",
             disable_tqdm=True,

@@ -18,28 +18,24 @@ import pandas as pd
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from tqdm.auto import tqdm
 
 from data.load import fingerprint
 from space.checkpoints import count_parameters
-from space.classifiers import ImageClassifier, prepare
+from space.classifiers import ImageClassifier, prepare_all
 from training.comparison_report import draw_matrix
 from training.fine_tune import Recipe
 from training.metrics import ClassificationReport
 
 TEMPLATE = Path(__file__).parent / "model_card.md"
-BATCH = 16
 PACKAGES = ("torch", "torchvision", "transformers", "timm", "datasets", "accelerate")
 
 
 def measure(classifier: ImageClassifier, photos: Dataset) -> dict[str, object]:
     """The figures of a classifier on photos, each seen as the demo sees it."""
-    predictions = []
-    for start in tqdm(range(0, len(photos), BATCH), desc="Measuring", unit="batch"):
-        pixels = prepare(photos[start : start + BATCH]["image"], classifier.processor)
-        predictions += classifier.classify(pixels).argmax(1).tolist()
+    batches = prepare_all(photos, classifier.processor, "Measuring")
+    probabilities = np.concatenate([*map(classifier.classify, batches)])
     return ClassificationReport().compute(
-        predictions=predictions,
+        predictions=probabilities.argmax(1).tolist(),
         references=list(photos["label"]),
         categories=classifier.categories,
     )

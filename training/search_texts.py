@@ -28,10 +28,8 @@ from data.categories import CATEGORIES
 from data.load import DataError, add_dataset_arguments, digests, load_photos, summary
 from data.texts import CANDIDATES, STUDY, Texts
 from space.checkpoints import load_zero_shot
-from space.classifiers import ZeroShotModel, category_embeddings, prepare, zero_shot_scores
+from space.classifiers import ZeroShotModel, category_embeddings, embed_all, zero_shot_scores
 from training.tune import folds
-
-BATCH = 16
 
 
 def main() -> None:
@@ -68,7 +66,7 @@ def find_texts(model: ZeroShotModel, photos: Dataset) -> tuple[Texts, dict[str, 
     """
     labels = np.array(photos["label"])
     splits = folds(labels, digests(photos), seed=0)
-    images = encode_photos(model, photos)
+    images = embed_all(model, photos)
     start = category_embeddings(model, STUDY.values())
     categories, texts = zip(*CANDIDATES, strict=True)
     candidates = model.encode_texts(texts)
@@ -94,16 +92,6 @@ def find_texts(model: ZeroShotModel, photos: Dataset) -> tuple[Texts, dict[str, 
             for index, gain, after in zip(added, gains, history[1:], strict=True)
         ],
     }
-
-
-def encode_photos(model: ZeroShotModel, photos: Dataset) -> np.ndarray:
-    """The unit-length embeddings, (n, d) float32, of n labelled photos, with a progress bar."""
-    encoded = []
-    with tqdm(total=len(photos), desc="Encoding photos", unit="photo") as progress:
-        for batch in photos.select_columns("image").iter(BATCH):
-            encoded.append(model.encode_photos(prepare(batch["image"], model.processor)))
-            progress.update(len(encoded[-1]))
-    return np.concatenate(encoded)
 
 
 def search(

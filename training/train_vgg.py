@@ -196,7 +196,9 @@ def _leave(
 ) -> None:
     """Save and measure the model, and publish it where that was asked for."""
     output = arguments.output
-    for stale in [output / BEFORE_REFIT, *([] if arguments.tune else output.glob("tuning.*"))]:
+    stale_files = [output / BEFORE_REFIT, *output.glob("openvino_model.*")]
+    stale_files += [output / "quantised.json", *([] if arguments.tune else output.glob("tuning.*"))]
+    for stale in stale_files:
         stale.unlink(missing_ok=True)
     save(model, output)
     if unseen is not None:

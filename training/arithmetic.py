@@ -1,4 +1,4 @@
-"""The fastest arithmetic that keeps a network's answers, chosen by what the machine has."""
+"""The fastest arithmetic for convolutions that are not trained, by what the machine has."""
 
 import warnings
 
@@ -10,23 +10,17 @@ from torch import nn
 LEVELS = 127
 
 
-def fast_dtype() -> torch.dtype:
-    """bfloat16 where the processor multiplies it in hardware; emulated, it is ten times slower."""
-    bfloat16 = torch.cpu._is_avx512_bf16_supported() and not torch.cuda.is_available()
-    return torch.bfloat16 if bfloat16 else torch.float32
-
-
-def mixed_precision() -> bool:
-    """Whether training in bfloat16 pays: where a GPU or the processor multiplies it in hardware."""
+def bfloat16_pays() -> bool:
+    """Whether the GPU, or else the processor, multiplies bfloat16 in hardware."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return fast_dtype() == torch.bfloat16
+    return torch.cpu._is_avx512_bf16_supported()
 
 
 def int8_pays() -> bool:
     """Whether convolutions in int8 are the fastest here: no GPU, no bfloat16, but oneDNN."""
     return (
-        fast_dtype() == torch.float32
+        not bfloat16_pays()
         and not torch.cuda.is_available()
         and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
         and "onednn" in torch.backends.quantized.supported_engines

@@ -1,0 +1,147 @@
+"""Where an image network runs: OpenVINO on a processor, torch on a GPU or where that is absent.
+
+a torch model --fastest----> Network: pixels (n, 3, height, width) -> outputs (n, d) float32
+a checkpoint  --quantised--> Network, in 8-bit integers, where training/quantise.py made them
+"""
+
+import hashlib
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+# Importing openvino reports to its makers, unless its reporter cannot be found.
+sys.modules.setdefault("openvino_telemetry", None)
+try:
+    import openvino
+except ImportError:
+    openvino = None
+
+# Beside the weights, with a .bin of the same name: the names that Optimum gives them.
+QUANTISED = "openvino_model.xml"
+WEIGHTS = "model.safetensors"
+
+
+class Network(Protocol):
+    """An image network, ready to run."""
+
+    def __call__(self, pixels: torch.Tensor) -> np.ndarray:
+        """The outputs (n, d) float32 for n prepared photos (n, 3, height, width) float32."""
+
+    def to(self, device: str) -> None:
+        """Move it to a device, where it can be moved."""
+
+
+def uses_openvino() -> bool:
+    """Whether image networks run through OpenVINO here."""
+    return openvino is not None and not torch.cuda.is_available()
+
+
+def fastest(
+    model: nn.Module,
+    forward: Callable[[nn.Module, torch.Tensor], torch.Tensor],
+    shape: torch.Size,
+    *,
+    exact: bool,
+) -> Network:
+    """A torch model, run by what is fastest here.
+
+    Args:
+        model: float32.
+        forward: gives the outputs (n, d) of the model for pixels.
+        shape: of pixels, (n, 3, height, width); n may differ later.
+        exact: whether to stay in float32 where the processor is faster in bfloat16.
+    """
+    if uses_openvino():
+        try:
+            return OpenVINONetwork(convert(model, forward, shape), exact=exact)
+        except Exception:  # its frontend raises dozens of kinds for what it does not know
+            pass
+    return TorchNetwork(model, forward)
+
+
+def quantised(folder: Path) -> Network | None:
+    """A checkpoint's network in 8-bit integers.
+
+    None where there is no such network of these very weights, or none can be run.
+    """
+    if not uses_openvino() or not (folder / QUANTISED).exists():
+        return None
+    network = openvino.Core().read_model(folder / QUANTISED)
+    made_of = network.get_rt_info("weights").value if network.has_rt_info("weights") else None
+    if made_of != digest(folder):
+        return None
+    return OpenVINONetwork(network, exact=False)
+
+
+def digest(folder: Path) -> str:
+    """The SHA-256 of a checkpoint's weights: what a quantised network says that it was made of."""
+    with (folder / WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def convert(
+    model: nn.Module, forward: Callable[[nn.Module, torch.Tensor], torch.Tensor], shape: torch.Size
+) -> "openvino.Model":
+    """A torch model as OpenVINO knows it; the arguments are those of `fastest`."""
+    with warnings.catch_warnings(action="ignore"):
+        return openvino.convert_model(
+            _Forward(model, forward), example_input=torch.zeros(shape), input=[-1, *shape[1:]]
+        )
+
+
+class TorchNetwork:
+    """A float32 model through torch, in the memory layout in which convolutions are fastest."""
+
+    def __init__(
+        self, model: nn.Module, forward: Callable[[nn.Module, torch.Tensor], torch.Tensor]
+    ) -> None:
+        self._model, self._forward = model.to(memory_format=torch.channels_last), forward
+
+    @torch.inference_mode()
+    def __call__(self, pixels: torch.Tensor) -> np.ndarray:
+        pixels = pixels.to(self._model.device, memory_format=torch.channels_last)
+        return self._forward(self._model, pixels).cpu().numpy()
+
+    def to(self, device: str) -> None:
+        self._model.to(device)
+
+
+class OpenVINONetwork:
+    """A network through OpenVINO, on as many cores as torch would take."""
+
+    def __init__(self, network: "openvino.Model", *, exact: bool) -> None:
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            **({"INFERENCE_PRECISION_HINT": "f32"} if exact else {}),
+        }
+        compiled = openvino.Core().compile_model(network, "CPU", settings)
+        self._request, self._lock = compiled.create_infer_request(), threading.Lock()
+
+    def __call__(self, pixels: torch.Tensor) -> np.ndarray:
+        # One after the other: a request takes all cores, and a second would cost its memory again.
+        with self._lock:
+            return self._request.infer(pixels.contiguous().numpy())[0]
+
+    def to(self, device: str) -> None:
+        """It stays on the processor."""
+
+
+class _Forward(nn.Module):
+    """One function of a model as a module, which is what OpenVINO converts."""
+
+    def __init__(
+        self, model: nn.Module, forward: Callable[[nn.Module, torch.Tensor], torch.Tensor]
+    ) -> None:
+        super().__init__()
+        self.model, self._forward = model, forward
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self._forward(self.model, pixels)

@@ -1,0 +1,129 @@
+"""Image networks give the same answers through OpenVINO as through torch."""
+
+import json
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+from data.categories import CATEGORIES
+from data.load import SAMPLE, load_photos
+from data.photos import read_photo
+from space import engine
+from space.checkpoints import BUNDLED, VGG16_CHECKPOINT
+from space.classifiers import CLIP, ConSE, ImageClassifier, prepare
+from space.engine import QUANTISED, OpenVINONetwork, TorchNetwork, fastest
+from training.quantise import compare_with_float32, in_words, quantise, with_section
+
+PHOTOS = [read_photo(file) for file in sorted(SAMPLE.glob("*/*-1.jpg"))]
+
+
+@pytest.fixture(scope="module")
+def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled checkpoint, quantised anew on a few photos."""
+    folder = tmp_path_factory.mktemp("quantised") / "vgg16"
+    shutil.copytree(VGG16_CHECKPOINT, folder, ignore=shutil.ignore_patterns("openvino_model.*"))
+    quantise(folder, _some(load_photos()["train"], 14))
+    return folder
+
+
+def _some(photos: Dataset, count: int) -> Dataset:
+    return photos.select(range(0, len(photos), len(photos) // count)[:count])
+
+
+def _load(model: str, small_clip: Path) -> CLIP | ConSE:
+    if model == "clip":
+        return CLIP(small_clip)
+    return ConSE(BUNDLED / "efficientnet_lite0", BUNDLED / "minilm")
+
+
+@pytest.mark.parametrize("model", ["clip", "conse"])
+def test_zero_shot_embeddings_are_torchs(
+    model: str, small_clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = _load(model, small_clip)
+    assert isinstance(here._network, OpenVINONetwork)
+    monkeypatch.setattr(engine, "openvino", None)
+    through_torch = _load(model, small_clip)
+    assert isinstance(through_torch._network, TorchNetwork)
+    pixels = prepare(PHOTOS, here.processor)
+    np.testing.assert_allclose(
+        here.encode_photos(pixels), through_torch.encode_photos(pixels), atol=1e-5
+    )
+
+
+def test_network_that_openvino_cannot_read_runs_through_torch() -> None:
+    model = torch.nn.Identity()
+    model.device = torch.device("cpu")
+    network = fastest(
+        model,
+        lambda _, pixels: torch.linalg.eigvals(pixels[:, 0]).real,
+        torch.Size((1, 3, 4, 4)),
+        exact=True,
+    )
+    assert isinstance(network, TorchNetwork)
+    pixels = 3 * torch.eye(4).expand(2, 3, 4, 4)
+    np.testing.assert_allclose(network(pixels), np.full((2, 4), 3), atol=1e-6)
+
+
+def test_visitors_at_the_same_time_get_their_own_answers() -> None:
+    classifier = ImageClassifier(VGG16_CHECKPOINT)
+    pixels = [prepare([photo], classifier.processor) for photo in PHOTOS[:8]]
+    expected = [classifier.classify(photo) for photo in pixels]
+    with ThreadPoolExecutor(4) as pool:
+        np.testing.assert_allclose(list(pool.map(classifier.classify, pixels)), expected, atol=1e-6)
+
+
+def test_quantised_network_of_other_weights_is_not_used(quantised: Path, tmp_path: Path) -> None:
+    assert engine.quantised(quantised) is not None
+    other = shutil.copytree(quantised, tmp_path / "other")
+    weights = bytearray((other / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (other / "model.safetensors").write_bytes(weights)
+    assert engine.quantised(other) is None
+
+
+def test_quantised_network_keeps_first_choices(quantised: Path) -> None:
+    photos = load_photos()["test"]
+    figures = compare_with_float32(quantised, photos)
+    assert figures["n"] == len(photos)
+    assert figures["same_choice"] >= 0.9
+    assert 0 < figures["probability_difference"] < 0.02
+    labels = np.array(photos["label"])
+    classifier = ImageClassifier(quantised)
+    said = classifier.classify(prepare(photos["image"], classifier.processor)).argmax(1)
+    assert classifier.categories == CATEGORIES
+    assert figures["accuracy"] == (said == labels).mean()
+
+
+def test_first_choices_on_real_photos_are_those_of_float32(flipkart: Path) -> None:
+    photos = load_photos(flipkart / "products.csv")["test"]
+    assert compare_with_float32(VGG16_CHECKPOINT, photos)["same_choice"] >= 0.98
+
+
+def test_bundled_card_says_what_the_quantised_network_is_worth() -> None:
+    figures = json.loads((VGG16_CHECKPOINT / "quantised.json").read_text("utf-8"))
+    card = (VGG16_CHECKPOINT / "README.md").read_text("utf-8")
+    assert in_words(figures) in card
+    assert with_section(card, figures) == card, "the section is replaced, not repeated"
+    other = json.loads(json.dumps(figures))
+    other["test"]["accuracy"] = 0.123
+    changed = with_section(card, other)
+    assert "12.3" in changed and in_words(figures) not in changed
+
+
+def test_bundled_network_fits_the_bundled_weights() -> None:
+    assert (VGG16_CHECKPOINT / QUANTISED).exists()
+    assert engine.quantised(VGG16_CHECKPOINT) is not None
+
+
+def test_nothing_is_reported_to_openvinos_makers() -> None:
+    code = "import sys, space.engine, openvino; print(sys.modules['openvino_telemetry'])"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert printed.stdout.strip() == "None", printed.stderr

@@ -1,0 +1,146 @@
+"""Put a trained VGG16 into 8-bit integers, which the demo runs where it has a processor alone.
+
+    pip install -r requirements.txt -r training/requirements-quantise.txt
+    python training/quantise.py vgg16-finetuned --dataset products.csv
+
+The quantised network is left beside the weights (openvino_model.xml and .bin), and what it costs in
+quantised.json and in the card. It is calibrated on training photos; the test photos are measured.
+"""
+
+import argparse
+import json
+import re
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+import torch
+from datasets import Dataset
+from scipy.special import softmax
+
+from data.load import DataError, add_dataset_arguments, load_photos
+from space.classifiers import class_logits, load_classifier, prepare_all
+from space.engine import QUANTISED, WEIGHTS, Network, TorchNetwork, convert, digest, quantised
+
+# The reporter that this module hides from openvino is nncf's, too: nncf comes after it.
+import nncf  # isort: skip
+import openvino  # isort: skip
+from nncf.quantization.advanced_parameters import OverflowFix  # isort: skip
+from transformers import AutoImageProcessor, BaseImageProcessor
+
+from training.metrics import ClassificationReport, as_sentence
+
+CALIBRATION_PHOTOS = 300
+SECTION = "## In 8-bit integers"
+
+
+def main() -> None:
+    """Load, quantise, measure, and say so in the card."""
+    arguments = _arguments()
+    folder = arguments.folder
+    if not (folder / WEIGHTS).is_file():
+        raise SystemExit(f"{folder} holds no trained model; train one with train_vgg.py.")
+    photos = load_photos(arguments.dataset, skip_broken=arguments.skip_broken)
+    train = photos["train"]
+    calibration = train.select(range(0, len(train), -(-len(train) // CALIBRATION_PHOTOS)))
+    quantise(folder, calibration)
+    figures = {"calibration_photos": len(calibration), "nncf": version("nncf")}
+    figures["test"] = compare_with_float32(folder, photos["test"])
+    text = json.dumps(figures, indent=1, ensure_ascii=False)
+    (folder / "quantised.json").write_text(text + "\n", encoding="utf-8")
+    print(in_words(figures))
+    card = folder / "README.md"
+    if card.exists():
+        card.write_text(with_section(card.read_text("utf-8"), figures), encoding="utf-8")
+
+
+def quantise(folder: Path, photos: Dataset) -> None:
+    """Quantise a checkpoint's network after training and leave it beside the weights.
+
+    Weights by channel, activations by layer to what the photos reach (Jacob et al. 2018, arXiv
+    1712.05877), the bias then corrected.
+
+    Args:
+        folder: holds an image classifier.
+        photos: to calibrate with.
+    """
+    processor = AutoImageProcessor.from_pretrained(folder)
+    pixels = torch.cat([*prepare_all(photos, processor, "Preparing")])
+    network = nncf.quantize(
+        convert(load_classifier(folder), class_logits, pixels[:1].shape),
+        nncf.Dataset([photo.contiguous().numpy() for photo in pixels.split(1)]),
+        subset_size=len(pixels),
+        # Without VNNI, products are added in 16 bits, which weights of 7 bits never overflow.
+        advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=OverflowFix.ENABLE),
+    )
+    network.set_rt_info(digest(folder), "weights")
+    openvino.save_model(network, folder / QUANTISED)
+
+
+def compare_with_float32(folder: Path, photos: Dataset) -> dict[str, object]:
+    """The figures of the quantised network, and how far it agrees with float32.
+
+    Returns:
+        Those of ClassificationReport, `same_choice` (a share), and `probability_difference` (the
+        mean, over photos and categories).
+    """
+    processor, model = AutoImageProcessor.from_pretrained(folder), load_classifier(folder)
+    float32 = _probabilities(TorchNetwork(model, class_logits), processor, photos)
+    int8 = _probabilities(quantised(folder), processor, photos)
+    figures = ClassificationReport().compute(
+        predictions=int8.argmax(1).tolist(),
+        references=list(photos["label"]),
+        categories=[model.config.id2label[index] for index in range(int8.shape[1])],
+    )
+    return figures | {
+        "same_choice": float((int8.argmax(1) == float32.argmax(1)).mean()),
+        "probability_difference": float(np.abs(int8 - float32).mean()),
+    }
+
+
+def _probabilities(network: Network, processor: BaseImageProcessor, photos: Dataset) -> np.ndarray:
+    batches = prepare_all(photos, processor, "Measuring")
+    return softmax(np.concatenate([*map(network, batches)]), axis=-1)
+
+
+def in_words(figures: dict[str, object]) -> str:
+    """The figures of quantised.json in a sentence."""
+    test = figures["test"]
+    return (
+        f"In 8-bit integers it is {as_sentence(test)} of test; its first choice is that of "
+        f"float32 on {test['same_choice']:.1%}, and a probability differs by "
+        f"{test['probability_difference']:.4f} on average."
+    )
+
+
+def with_section(card: str, figures: dict[str, object]) -> str:
+    """A model card with what the quantised network is worth, before the section on training."""
+    section = f"""{SECTION}
+
+`openvino_model.xml` and `openvino_model.bin` hold the same network for OpenVINO, quantised after
+training with NNCF {figures["nncf"]}, calibrated on {figures["calibration_photos"]} training photos.
+{in_words(figures)}
+
+"""
+    return re.sub(
+        rf"({SECTION}\n.*?)?(?=## Training)", lambda _: section, card, count=1, flags=re.DOTALL
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="what train_vgg.py left")
+    add_dataset_arguments(parser)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except DataError as error:
+        raise SystemExit(str(error)) from None
