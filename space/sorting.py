@@ -43,6 +43,8 @@ class Rule:
     models: dict[str, dict]
     # What the rule does on the report's test photos: see `space.report.expected`.
     test: dict
+    # Whether the report is of this zero-shot model, too; where not, it has no say.
+    zero_shot_measured: bool = True
 
     def names(self) -> str:
         """Who decides, as people read it."""
@@ -53,27 +55,34 @@ class Rule:
     def in_words(self) -> str:
         """The rule, and what to expect of it."""
         test, agree = self.test, "agree and are" if self.by == "both" else "is"
-        if not test["sorted"]:
-            return f"No photo is sorted without a person at a precision of {self.precision:.1%}."
-        return (
-            f"Sorted without a person: where {self.names()} {agree} at least {self.threshold:.1%} "
-            f"sure (on validation, {self.precision:.1%} of such photos or more were right). Of "
-            f"{test['n']} test photos this sorts {test['sorted']} "
-            f"({_interval(test['sorted_ci95'])}), {test['mistakes']} of them wrong (right: "
-            f"{_interval(test['precision_ci95'])})."
-        )
+        if test["sorted"]:
+            words = (
+                f"Sorted without a person: where {self.names()} {agree} at least "
+                f"{self.threshold:.1%} sure (on validation, {self.precision:.1%} of such photos or "
+                f"more were right). Of {test['n']} test photos this sorts {test['sorted']} "
+                f"({_interval(test['sorted_ci95'])}), {test['mistakes']} of them wrong (right: "
+                f"{_interval(test['precision_ci95'])})."
+            )
+        else:
+            words = f"No photo is sorted without a person at a precision of {self.precision:.1%}."
+        if self.zero_shot_measured:
+            return words
+        name = self.models["zero_shot"]["model"]
+        return f"{words} {name} has no say until it is measured, with `{COMMAND}`."
 
 
 def find_rule(precision: float, models: Models, folder: Path = REPORT) -> Rule:
     """The rule that sorts most validation photos of a report, and enough of them right.
 
+    Where the report is of another zero-shot model, VGG16 decides alone.
+
     Args:
         precision: the share of what is sorted that must be right, in (0, 1].
-        models: those that will sort; the report must be of them and of the study's descriptions.
+        models: those that will sort; the report must be of this VGG16.
         folder: what training/compare_models.py left.
 
     Raises:
-        RuleError: no such report, one of other models or texts, or one without validation.
+        RuleError: no such report, one of another VGG16, or one without validation.
     """
     if not 0 < precision <= 1:
         raise RuleError(f"A precision is a share above 0 and up to 1, such as 0.99: {precision}.")
@@ -82,23 +91,30 @@ def find_rule(precision: float, models: Models, folder: Path = REPORT) -> Rule:
         decided = decisions(predictions, metrics)
     except (OSError, ValueError, KeyError) as error:
         raise RuleError(f"{folder} holds no comparison: make one with `{COMMAND}`.") from error
-    check_models(metrics, models)
     splits = predictions["split"]
     if not {"validation", "test"} <= set(splits):
         raise RuleError(f"{folder} needs validation and test photos: compare without --all-test.")
+    used = ("model", "revision", "texts", "logit_scale", "temperature")
+    kept = {model: {key: metrics[model][key] for key in used} for model in MODELS}
+    zero_shot_measured = is_of(kept["zero_shot"], models.zero_shot_identity, TEXTS)
+    if not zero_shot_measured:
+        identity = models.zero_shot_identity
+        values = (identity.model, identity.revision, TEXTS, models.zero_shot.logit_scale, 1.0)
+        kept["zero_shot"] = dict(zip(used, values, strict=True))
+        decided = {"vgg16": decided["vgg16"]}
+    check_models(kept, models)
     found = {}
     for way, table in decided.items():
         sure, right = table.loc[splits == "validation", ["confidence", "right"]].to_numpy().T
         found[way] = coverage_at_precision(sure.astype(float), right.astype(bool), precision)
     by = max(found, key=lambda way: found[way].share)
     threshold = found[by].threshold
-    used = ("model", "revision", "texts", "logit_scale", "temperature")
-    kept = {model: {key: metrics[model][key] for key in used} for model in MODELS}
-    return Rule(precision, by, threshold, kept, expected(decided[by][splits == "test"], threshold))
+    test = expected(decided[by][splits == "test"], threshold)
+    return Rule(precision, by, threshold, kept, test, zero_shot_measured)
 
 
 def check_models(measured: dict[str, dict], models: Models) -> None:
-    """Refuse to sort with other models, or texts, than those that were measured.
+    """Refuse to sort with other models, or texts, than those that a rule was found for.
 
     Raises:
         RuleError: the revision or the texts of one differ.

@@ -107,6 +107,25 @@ def test_decisions_are_those_of_the_page_calibrated_and_cut_at_the_threshold(
         assert row.decision == (choice if sure[rule.by] >= rule.threshold else "person")
 
 
+def test_vgg16_decides_alone_beside_a_zero_shot_model_that_was_not_measured(
+    small_clip: Path,
+) -> None:
+    models = load_models(zero_shot_name=str(small_clip))
+    rule = find_rule(0.95, models)
+    predictions = pd.read_csv(REPORT / "predictions.csv")
+    sure = confidences(predictions, json.loads((REPORT / "metrics.json").read_text()))["vgg16"]
+    assert rule.by == "vgg16"
+    assert (
+        rule.test["sorted"] == ((predictions["split"] == "test") & (sure >= rule.threshold)).sum()
+    )
+    assert "CLIP has no say until it is measured" in rule.in_words()
+    photos = [read_photo(file) for file in sorted(SAMPLE.glob("*/*-1.jpg"))]
+    rows = sort_photos(models, rule, photos)
+    sorted_ = rows["vgg16_confidence"] >= rule.threshold
+    assert (rows["decision"] == rows["vgg16"].where(sorted_, "person")).all()
+    assert (sorted_ & ~rows["agree"]).any(), "random weights agree everywhere"
+
+
 # --- the command ---------------------------------------------------------------------------------
 
 

@@ -102,25 +102,30 @@ def test_clip_reads_capitals_as_small_letters_and_cuts_at_77_tokens(clip: CLIP) 
     np.testing.assert_allclose(*clip.encode_texts((kept, kept + "cup " * 125)), atol=1e-6)
 
 
-def _vgg16_and_pipeline() -> tuple[np.ndarray, np.ndarray]:
-    """The probabilities of our classifier and of the pipeline, (photos, 7)."""
-    plain = pipeline("image-classification", model=str(VGG16_CHECKPOINT), device="cpu")
+@pytest.fixture(scope="module")
+def plain() -> np.ndarray:
+    """What transformers' pipeline says of PHOTOS with the bundled VGG16, (photos, 7)."""
+    classify = pipeline("image-classification", model=str(VGG16_CHECKPOINT), device="cpu")
+    answers = [classify(str(file), top_k=7) for file in PHOTOS]
+    scores = [{row["label"]: row["score"] for row in answer} for answer in answers]
+    return np.array([[score[name] for name in CATEGORIES] for score in scores])
+
+
+def _probabilities() -> np.ndarray:
     classifier = ImageClassifier(VGG16_CHECKPOINT)
     assert classifier.categories == CATEGORIES
-    photos = [read_photo(file) for file in PHOTOS]
-    ours = classifier.classify(prepare(photos, classifier.processor))
-    answers = [plain(str(file), top_k=7) for file in PHOTOS]
-    scores = [{row["label"]: row["score"] for row in answer} for answer in answers]
-    return ours, np.array([[score[name] for name in CATEGORIES] for score in scores])
+    return classifier.classify(prepare([*map(read_photo, PHOTOS)], classifier.processor))
 
 
-def test_bundled_vgg16_equals_the_pipeline_through_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bundled_vgg16_equals_the_pipeline_through_torch(
+    plain: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engine, "openvino", None)
-    np.testing.assert_allclose(*_vgg16_and_pipeline(), atol=1e-5)
+    np.testing.assert_allclose(_probabilities(), plain, atol=1e-5)
 
 
-def test_bundled_vgg16_keeps_the_pipelines_answers_in_int8() -> None:
-    ours, plain = _vgg16_and_pipeline()
+def test_bundled_vgg16_keeps_the_pipelines_answers_in_int8(plain: np.ndarray) -> None:
+    ours = _probabilities()
     np.testing.assert_allclose(ours.sum(1), 1, atol=1e-5)
     assert np.abs(ours - plain).max() > 1e-4, "this is float32"
     assert np.abs(ours - plain).mean() < 0.01
@@ -155,7 +160,7 @@ def test_conse_is_the_mean_of_class_names_weighted_by_posteriors(
         of_name[row["label"]] = of_name.get(row["label"], 0) + row["score"]
     unique = sorted(of_name)
     assert set(unique) == set(names)
-    expected = np.array([of_name[name] for name in unique]) @ conse.encode_texts(tuple(unique))
+    expected = np.array([of_name[name] for name in unique]) @ conse._encode(unique)
     expected /= np.linalg.norm(expected)
     embedding = conse.encode_photos(prepare([photo], conse.processor))[0]
     np.testing.assert_allclose(embedding, expected, atol=1e-4)
