@@ -104,17 +104,6 @@ def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blo
         edited = [replace(row, text=words.get(row.trained, row.text)) for row in rows]
         return draw(scores, edited), scores, edited, gr.Tabs(selected="compare")
 
-    @on_gpu
-    def compare_photo(photo: Image.Image | None) -> tuple[dict, dict, dict]:
-        """Sort a product photo into seven categories with fine-tuned VGG16 and zero-shot CLIP.
-
-        Returns VGG16's probability and the zero-shot model's softmax share of each category, and
-        the rest: first choices, agreement, cosine similarities, seconds, and what the models are.
-        """
-        if photo is None:
-            raise gr.Error("Please give a photo.", print_exception=False)
-        return compare(models, photo)
-
     with gr.Blocks(title="VGG16 or CLIP?", delete_cache=(60, UPLOAD_SECONDS)) as demo:
         gr.Markdown("# VGG16 or CLIP?\nTwo ways to sort a product photo, side by side.")
         described = gr.State(rows)
@@ -122,22 +111,7 @@ def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blo
         scored = gr.State(None, time_to_live=UPLOAD_SECONDS)
         with gr.Tabs() as tabs, gr.Tab("Compare", id="compare"), gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=260, elem_id="photo"):
-                photo = PhotoInput(
-                    SAMPLE / FIRST_EXAMPLE,
-                    label="Product photo",
-                    sources=["upload", "clipboard", "webcam"],
-                    webcam_options=gr.WebcamOptions(mirror=False),
-                    buttons=["fullscreen"],
-                    height=300,
-                )
-                gr.Examples(
-                    [[SAMPLE / name] for name in EXAMPLES],
-                    inputs=photo,
-                    label="Or try one of these",
-                    cache_examples=False,
-                    api_visibility="private",
-                    examples_per_page=len(EXAMPLES),
-                )
+                photo = _photo_input()
             with gr.Column(scale=3, min_width=320):
                 answer = gr.HTML(
                     render(models, example, rows),
@@ -159,19 +133,57 @@ def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blo
         demo.load(lambda: example, outputs=scored, **private)
         use.click(carry_over, [scored, *boxes], [answer, scored, described, tabs], **private)
 
-        # The API's own endpoint: its components are never shown.
-        gr.Button(visible=False).click(
-            compare_photo,
-            photo,
-            [
-                gr.JSON(label="VGG16: probability of each category", visible=False),
-                gr.JSON(label="Zero-shot: softmax share of each category", visible=False),
-                gr.JSON(label="Similarities, agreement, seconds, models", visible=False),
-            ],
-            api_name="compare",
-        )
+        _endpoint(models, on_gpu, photo)
     demo.queue(max_size=32, api_open=False)
     return demo
+
+
+def _photo_input() -> PhotoInput:
+    """Where a photo is dropped, and examples below it."""
+    photo = PhotoInput(
+        SAMPLE / FIRST_EXAMPLE,
+        label="Product photo",
+        sources=["upload", "clipboard", "webcam"],
+        webcam_options=gr.WebcamOptions(mirror=False),
+        buttons=["fullscreen"],
+        height=300,
+    )
+    gr.Examples(
+        [[SAMPLE / name] for name in EXAMPLES],
+        inputs=photo,
+        label="Or try one of these",
+        cache_examples=False,
+        api_visibility="private",
+        examples_per_page=len(EXAMPLES),
+    )
+    return photo
+
+
+def _endpoint(models: Models, on_gpu: Callable[[Callable], Callable], photo: PhotoInput) -> None:
+    """The API: what it says of itself is the docstring of compare_photo."""
+
+    @on_gpu
+    def compare_photo(photo: Image.Image | None) -> tuple[dict, dict, dict]:
+        """Sort a product photo into seven categories with fine-tuned VGG16 and zero-shot CLIP.
+
+        Returns VGG16's probability and the zero-shot model's softmax share of each category, and
+        the rest: first choices, agreement, cosine similarities, seconds, and what the models are.
+        """
+        if photo is None:
+            raise gr.Error("Please give a photo.", print_exception=False)
+        return compare(models, photo)
+
+    # Its components are never shown.
+    gr.Button(visible=False).click(
+        compare_photo,
+        photo,
+        [
+            gr.JSON(label="VGG16: probability of each category", visible=False),
+            gr.JSON(label="Zero-shot: softmax share of each category", visible=False),
+            gr.JSON(label="Similarities, agreement, seconds, models", visible=False),
+        ],
+        api_name="compare",
+    )
 
 
 def _rows(described: list[dict[str, str]]) -> list[Row]:

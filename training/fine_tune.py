@@ -192,39 +192,23 @@ def train_stage(
     if finished.exists():
         layers.load_state_dict(load_file(finished))
         return json.loads((folder / "log.json").read_text())
-    watch: dict[str, object] = {"save_strategy": "epoch", "save_total_limit": 1}
     callbacks: list[TrainerCallback] = [_Progress()]
     if stop_after:
         callbacks.append(_StopAfter(stop_after))
     if validation:
         callbacks.append(EarlyStoppingCallback(PATIENCE))
-        watch |= {
-            "eval_strategy": "epoch",
-            "load_best_model_at_end": True,
-            "metric_for_best_model": "loss",
-        }
     state = PartialState()
     trainer = Trainer(
         layers,
-        TrainingArguments(
-            output_dir=str(folder),
-            num_train_epochs=epochs,
+        _arguments(
+            folder,
+            validation is not None,
             learning_rate=learning_rate,
-            lr_scheduler_type="cosine",
-            warmup_steps=0.1,
-            weight_decay=weight_decay,
             # The recipe's batch, whatever the number of processes that share it.
             per_device_train_batch_size=max(1, batch_size // state.num_processes),
-            bf16=bfloat16_pays(),
-            use_cpu=not torch.accelerator.is_available(),
-            logging_strategy="epoch",
-            disable_tqdm=True,
-            remove_unused_columns=False,
-            label_names=["labels"],
-            dataloader_pin_memory=torch.cuda.is_available(),
-            restore_callback_states_from_checkpoint=True,
+            weight_decay=weight_decay,
+            num_train_epochs=epochs,
             seed=seed,
-            **watch,
         ),
         train_dataset=train,
         eval_dataset=validation,
@@ -242,6 +226,32 @@ def train_stage(
             shutil.rmtree(checkpoint)
     state.wait_for_everyone()
     return log
+
+
+def _arguments(folder: Path, validated: bool, **recipe: float) -> TrainingArguments:
+    """What every stage has, and the recipe; with validation, the best epoch is kept."""
+    watch = {
+        "eval_strategy": "epoch",
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "loss",
+    }
+    return TrainingArguments(
+        output_dir=str(folder),
+        lr_scheduler_type="cosine",
+        warmup_steps=0.1,
+        bf16=bfloat16_pays(),
+        use_cpu=not torch.accelerator.is_available(),
+        logging_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=1,
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_pin_memory=torch.cuda.is_available(),
+        restore_callback_states_from_checkpoint=True,
+        **recipe,
+        **(watch if validated else {}),
+    )
 
 
 class _Progress(TrainerCallback):

@@ -20,17 +20,11 @@ import numpy as np
 import torch
 from datasets import Dataset
 from scipy.special import softmax
+from transformers import AutoImageProcessor, BaseImageProcessor
 
 from data.load import DataError, add_dataset_arguments, load_photos
 from space.classifiers import class_logits, load_classifier, prepare_all
 from space.engine import QUANTISED, WEIGHTS, Network, TorchNetwork, convert, digest, quantised
-
-# The reporter that this module hides from openvino is nncf's, too: nncf comes after it.
-import nncf  # isort: skip
-import openvino  # isort: skip
-from nncf.quantization.advanced_parameters import OverflowFix  # isort: skip
-from transformers import AutoImageProcessor, BaseImageProcessor
-
 from training.metrics import ClassificationReport, as_sentence
 
 CALIBRATION_PHOTOS = 300
@@ -66,7 +60,14 @@ def quantise(folder: Path, photos: Dataset) -> None:
     Args:
         folder: holds an image classifier.
         photos: to calibrate with.
+
+    Raises:
+        ImportError: nncf is not installed.
     """
+    import nncf
+    import openvino
+    from nncf.quantization.advanced_parameters import OverflowFix
+
     processor = AutoImageProcessor.from_pretrained(folder)
     pixels = torch.cat([*prepare_all(photos, processor, "Preparing")])
     network = nncf.quantize(
@@ -144,3 +145,5 @@ if __name__ == "__main__":
         main()
     except DataError as error:
         raise SystemExit(str(error)) from None
+    except ImportError as error:
+        raise SystemExit(f"{error}: pip install -r training/requirements-quantise.txt.") from None
