@@ -75,7 +75,10 @@ def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blo
         on_gpu: a decorator for what runs the networks (ZeroGPU's; elsewhere it does nothing).
     """
     rows = study_rows(models.vgg16.categories)
-    example = score_photo(models, read_photo(SAMPLE / FIRST_EXAMPLE))
+    first = read_photo(SAMPLE / FIRST_EXAMPLE)
+    # The first pass is slow, and its seconds would greet the visitors.
+    score_photo(models, first)
+    example = score_photo(models, first)
 
     @on_gpu
     def draw(

@@ -29,12 +29,15 @@ print(json.dumps(asdict(identity) | {"seconds": time.monotonic() - start}))
 FIND = """
 import json, time
 from space.checkpoints import CheckpointError, find_checkpoint
-start = time.monotonic()
-try:
-    reason = str(find_checkpoint("user/name"))
-except CheckpointError as error:
-    reason = str(error)
-print(json.dumps({"reason": reason, "seconds": time.monotonic() - start}))
+found = {}
+for name in ("user/none", "user/pickle"):
+    start = time.monotonic()
+    try:
+        reason = str(find_checkpoint(name))
+    except CheckpointError as error:
+        reason = str(error)
+    found[name] = {"reason": reason, "seconds": time.monotonic() - start}
+print(json.dumps(found))
 """
 
 
@@ -67,21 +70,18 @@ def test_clip_is_fetched_from_the_commit_that_holds_safetensors(
 def test_hub_that_never_answers_costs_three_seconds(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         found = _printed(FIND, f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path)
-    assert "did not answer within 2 s" in found["reason"]
-    assert found["seconds"] < 3
+    for answer in found.values():
+        assert "did not answer within 2 s" in answer["reason"]
+        assert answer["seconds"] < 3
 
 
-def test_hub_without_the_repository_is_named(tmp_path: Path) -> None:
-    with LoopbackHub({}) as hub:
-        found = _printed(FIND, hub.url, tmp_path)
-    assert "has no such repository" in found["reason"]
-
-
-def test_hub_without_safetensors_is_named(tmp_path: Path) -> None:
+def test_hub_without_the_repository_or_without_safetensors_is_named(tmp_path: Path) -> None:
     (tmp_path / "pickle").mkdir()
     (tmp_path / "pickle" / "pytorch_model.bin").write_text("never to be loaded")
-    with LoopbackHub({"models/user/name@main": tmp_path / "pickle"}) as hub:
-        assert "no weights in the safetensors format" in _printed(FIND, hub.url, tmp_path)["reason"]
+    with LoopbackHub({"models/user/pickle@main": tmp_path / "pickle"}) as hub:
+        found = _printed(FIND, hub.url, tmp_path)
+    assert "has no such repository" in found["user/none"]["reason"]
+    assert "no weights in the safetensors format" in found["user/pickle"]["reason"]
 
 
 def test_folder_is_used_as_it_is(small_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,9 @@ IDENTITY = """
 import os
 os.environ["VGG16_MODEL"] = "user/name"
 from space.checkpoints import load_vgg16
-identity = load_vgg16()[1]
-print(identity.checkpoint, identity.revision)
+from space.engine import quantised
+classifier, identity = load_vgg16()
+print(identity.checkpoint, identity.revision, quantised(classifier.folder) is not None)
 """
 LOAD = """
 import json
@@ -84,7 +85,9 @@ def test_pipeline_answers_from_the_hub_as_from_the_folder(
 
 def test_demo_shows_the_published_model(model_hub: LoopbackHub, tmp_path: Path) -> None:
     printed = run_with_hub(IDENTITY, model_hub.url, tmp_path).split()
-    assert printed == ["user/name", model_hub.repositories["models/user/name", "main"].sha]
+    sha = model_hub.repositories["models/user/name", "main"].sha
+    # In 8-bit integers, which came along.
+    assert printed == ["user/name", sha, "True"]
 
 
 def test_model_is_one_commit_with_a_card(model_hub: LoopbackHub) -> None:
