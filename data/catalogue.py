@@ -28,7 +28,7 @@ from pyarrow.fs import (
     PyFileSystem,
 )
 
-from data.load import DataError, csv_photos, hub_splits, is_hub_id
+from data.sources import DataError, csv_photos, hub_splits, is_hub_id
 
 
 def find_photos(source: str) -> tuple[list[str], Callable[[str], bytes]]:

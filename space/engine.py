@@ -69,11 +69,14 @@ def fastest(
 def quantised(folder: Path) -> Network | None:
     """A checkpoint's network in 8-bit integers.
 
-    None where there is no such network of these very weights, or none can be run.
+    None where there is no such network of these very weights, or it is broken, or cannot be run.
     """
     if not uses_openvino() or not (folder / QUANTISED).exists():
         return None
-    network = openvino.Core().read_model(folder / QUANTISED)
+    try:
+        network = openvino.Core().read_model(folder / QUANTISED)
+    except RuntimeError:
+        return None
     made_of = network.get_rt_info("weights").value if network.has_rt_info("weights") else None
     if made_of != digest(folder):
         return None

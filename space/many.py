@@ -23,8 +23,8 @@ from gradio.data_classes import FileData
 from gradio.utils import is_in_or_equal
 
 from data.categories import CATEGORIES
-from data.load import DataError, read_member, zip_photos
 from data.photos import PhotoError, read_photo
+from data.sources import DataError, read_member, zip_photos
 from space.classifiers import prepare
 from space.compare import Models
 from space.many_page import progress_html, small_picture, table_html

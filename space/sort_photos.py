@@ -35,7 +35,7 @@ from pyarrow.parquet import ParquetWriter
 from tqdm import tqdm
 
 from data.catalogue import find_photos
-from data.load import DataError
+from data.sources import DataError
 from space.batches import SortError, sort_files
 from space.checkpoints import CheckpointError
 from space.compare import load_models

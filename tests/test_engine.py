@@ -80,13 +80,19 @@ def test_visitors_at_the_same_time_get_their_own_answers() -> None:
         np.testing.assert_allclose(list(pool.map(classifier.classify, pixels)), expected, atol=1e-6)
 
 
-def test_quantised_network_of_other_weights_is_not_used(quantised: Path, tmp_path: Path) -> None:
+def test_quantised_network_of_other_weights_or_torn_is_not_used(
+    quantised: Path, tmp_path: Path
+) -> None:
     assert engine.quantised(quantised) is not None
     other = shutil.copytree(quantised, tmp_path / "other")
     weights = bytearray((other / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (other / "model.safetensors").write_bytes(weights)
     assert engine.quantised(other) is None
+    torn = shutil.copytree(quantised, tmp_path / "torn")
+    for file in torn.glob("openvino_model.*"):
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert engine.quantised(torn) is None
 
 
 def test_quantised_network_keeps_first_choices(quantised: Path) -> None:

@@ -16,7 +16,8 @@ from datasets import ClassLabel, DatasetDict, Image, concatenate_datasets
 from PIL import Image as PILImage
 
 from data.categories import CATEGORIES, DESCRIPTIONS
-from data.load import SAMPLE, DataError, add_corrections, load_photos, summary
+from data.load import SAMPLE, add_corrections, load_photos, summary
+from data.sources import DataError
 from space.checkpoints import CheckpointError
 from tests.loopback_hub import LoopbackHub, run_with_hub
 from training import train_vgg

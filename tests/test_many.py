@@ -16,8 +16,9 @@ from gradio_client import Client, handle_file
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from data.categories import CATEGORIES
-from data.load import SAMPLE, DataError, digests, load_photos
+from data.load import SAMPLE, digests, load_photos
 from data.photos import read_photo
+from data.sources import DataError
 from space.compare import Models
 from space.many import MAX_PHOTOS, PhotosInput, find_photos
 from space.sorting import find_rule, sort_photos

@@ -21,7 +21,8 @@ import pandas as pd
 from datasets import Dataset, DatasetDict, Image, concatenate_datasets
 
 from data.categories import CATEGORIES
-from data.load import DataError, add_dataset_arguments, digests, load_photos, summary
+from data.load import add_dataset_arguments, digests, load_photos, summary
+from data.sources import DataError
 from data.texts import Texts, TextsError, as_lines, load_texts
 from space.checkpoints import BEFORE_REFIT, CheckpointError
 from space.classifiers import category_embeddings, embed_all, prepare_all, zero_shot_scores

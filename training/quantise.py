@@ -22,7 +22,8 @@ from datasets import Dataset
 from scipy.special import softmax
 from transformers import AutoImageProcessor, BaseImageProcessor
 
-from data.load import DataError, add_dataset_arguments, load_photos
+from data.load import add_dataset_arguments, load_photos
+from data.sources import DataError
 from space.classifiers import class_logits, load_classifier, prepare_all
 from space.engine import QUANTISED, WEIGHTS, Network, TorchNetwork, convert, digest, quantised
 from training.metrics import ClassificationReport, as_sentence

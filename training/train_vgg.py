@@ -41,7 +41,6 @@ from transformers import TimmWrapperForImageClassification
 from data.categories import CATEGORIES
 from data.hub import PublishError, add_publishing_arguments
 from data.load import (
-    DataError,
     add_corrections,
     add_dataset_arguments,
     digests,
@@ -49,6 +48,7 @@ from data.load import (
     load_photos,
     summary,
 )
+from data.sources import DataError
 from space.checkpoints import BEFORE_REFIT, CheckpointError
 from training.features import Features, frozen_features
 from training.fine_tune import Recipe, best_epochs, fine_tune, probabilities

@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from tqdm.auto import tqdm
 from transformers import TimmWrapperForImageClassification
 
-from data.load import DataError
+from data.sources import DataError
 from training.features import Features
 from training.fine_tune import Recipe, best_epochs, fine_tune
 
