@@ -283,7 +283,8 @@ def _model(
         what = "This checkpoint was" if key == "vgg16" else "This checkpoint with these texts was"
         accuracy = (
             f"{what} not measured on held-out photos; "
-            "<code>python training/compare_models.py --dataset PHOTOS</code> does it"
+            "<code>python training/compare_models.py --dataset PHOTOS --output space/report</code> "
+            "does it"
         )
     seconds, picture = "", ""
     if scores:

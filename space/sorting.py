@@ -22,7 +22,7 @@ from space.trust import coverage_at_precision
 
 PERSON = "person"
 TEXTS = tuple(DESCRIPTIONS.values())
-COMMAND = "python training/compare_models.py --dataset products.csv"
+COMMAND = "python training/compare_models.py --dataset products.csv --output space/report"
 
 
 class RuleError(ValueError):
