@@ -1,21 +1,19 @@
 """What may be sorted without a person: a rule from the comparison's report, and its decisions.
 
-    report, validation --find_rule--> Rule --sort_photos--> a category, or "person"
+    report, validation --find_rule--> Rule --sort_pixels--> a category, or "person"
 
 No threshold is written here: it is the report's, and the report's test photos say what to expect.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 
 from data.categories import CATEGORIES, DESCRIPTIONS
-from space.classifiers import prepare, zero_shot_scores
+from space.classifiers import zero_shot_scores
 from space.compare import Models
 from space.report import MODELS, REPORT, decisions, expected, is_of, read_metrics, read_predictions
 from space.trust import coverage_at_precision
@@ -126,12 +124,6 @@ def check_models(measured: dict[str, dict], models: Models) -> None:
                 f"The report is of another {measured[model]['model']}, or other texts, than would "
                 f"sort here: measure these first, with `{COMMAND}`."
             )
-
-
-def sort_photos(models: Models, rule: Rule, photos: Sequence[Image.Image]) -> pd.DataFrame:
-    """Decide of RGB photos, in one batch: see `sort_pixels`."""
-    pixels = (prepare(photos, model.processor) for model in (models.vgg16, models.zero_shot))
-    return sort_pixels(models, rule, *pixels)
 
 
 def sort_pixels(

@@ -32,7 +32,7 @@ from space.batches import sort_files
 from space.classifiers import prepare
 from space.compare import Models, compare, load_models
 from space.report import MODELS, REPORT
-from space.sorting import RuleError, find_rule, sort_photos
+from space.sorting import Rule, RuleError, find_rule, sort_pixels
 from tests.conftest import ROOT
 from tests.loopback_hub import LoopbackHub, run_with_hub
 from tests.test_comparison import wilson
@@ -56,6 +56,12 @@ def confidences(predictions: pd.DataFrame, metrics: dict) -> dict[str, np.ndarra
     sure = {model: share.max(1) for model, share in shares.items()}
     agree = shares["vgg16"].argmax(1) == shares["zero_shot"].argmax(1)
     return {**sure, "both": np.where(agree, (sure["vgg16"] + sure["zero_shot"]) / 2, -1)}
+
+
+def sort_in_memory(models: Models, rule: Rule, photos: list[Image.Image]) -> pd.DataFrame:
+    """Decide of RGB photos, all in one batch."""
+    processors = models.vgg16.processor, models.zero_shot.processor
+    return sort_pixels(models, rule, *(prepare(photos, processor) for processor in processors))
 
 
 @pytest.mark.parametrize("precision", [0.9, 0.95, 0.99])
@@ -90,7 +96,7 @@ def test_decisions_are_those_of_the_page_calibrated_and_cut_at_the_threshold(
 ) -> None:
     rule = find_rule(0.95, models)
     photos = [read_photo(file) for file in sorted(SAMPLE.glob("*/*-1.jpg"))[::3]]
-    rows = sort_photos(models, rule, photos)
+    rows = sort_in_memory(models, rule, photos)
     assert list(rows) == COLUMNS[1:] and len(rows) == len(photos)
     for photo, row in zip(photos, rows.itertuples(), strict=True):
         probabilities, shares, details = compare(models, photo)
@@ -120,7 +126,7 @@ def test_vgg16_decides_alone_beside_a_zero_shot_model_that_was_not_measured(
     )
     assert "CLIP has no say until it is measured" in rule.in_words()
     photos = [read_photo(file) for file in sorted(SAMPLE.glob("*/*-1.jpg"))]
-    rows = sort_photos(models, rule, photos)
+    rows = sort_in_memory(models, rule, photos)
     sorted_ = rows["vgg16_confidence"] >= rule.threshold
     assert (rows["decision"] == rows["vgg16"].where(sorted_, "person")).all()
     assert (sorted_ & ~rows["agree"]).any(), "random weights agree everywhere"

@@ -21,8 +21,9 @@ from data.photos import read_photo
 from data.sources import DataError
 from space.compare import Models
 from space.many import MAX_PHOTOS, PhotosInput, find_photos
-from space.sorting import find_rule, sort_photos
+from space.sorting import find_rule
 from tests.conftest import ROOT, RunningApp
+from tests.test_catalogue import sort_in_memory
 
 PHOTOS = sorted(SAMPLE.glob("*/*.jpg"))
 BROKEN = '<img src=x onerror="window.ran = true">.jpg'
@@ -110,7 +111,7 @@ def test_rows_are_what_the_rule_decides_the_doubtful_first(page: Page, models: M
     # The photos at both ends of the list, as the command sorts them.
     ends = [rows(page).first, rows(page).last]
     files = [SAMPLE / end.locator(".path").inner_text().removeprefix("shop/") for end in ends]
-    decided = sort_photos(models, find_rule(0.99, models), [read_photo(file) for file in files])
+    decided = sort_in_memory(models, find_rule(0.99, models), [read_photo(file) for file in files])
     assert decided["why"].tolist() == shown["why"].iloc[[0, -1]].tolist()
     assert decided["decision"].replace("person", "").tolist() == shown["decision"][[0, 97]].tolist()
 

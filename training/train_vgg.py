@@ -16,6 +16,8 @@ validation together. The same command takes up a run that was interrupted.
 The folder that is left (--output) answers in one line, with no code of ours:
 
     transformers.pipeline("image-classification", model=FOLDER)
+
+training/quantise.py then puts it into 8-bit integers for the demo.
 """
 
 import argparse
