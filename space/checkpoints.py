@@ -18,6 +18,7 @@ from huggingface_hub.utils import httpx
 from safetensors import safe_open
 
 from space.classifiers import CLIP, ConSE, ImageClassifier, ZeroShotModel
+from space.engine import QUANTISED
 
 BUNDLED = Path(__file__).parent
 VGG16_CHECKPOINT = BUNDLED / "vgg16"
@@ -25,8 +26,7 @@ CLIP_CHECKPOINT = "openai/clip-vit-base-patch32"
 # The repository's own branch holds pickles alone, which are never loaded; the Hub's converter
 # keeps the same weights as safetensors in a pull request, at this commit.
 REVISIONS = {CLIP_CHECKPOINT: ("main", "c237dc49a33fc61debc9276459120b7eac67e7ef")}
-# No *.bin: of another name than this, it is a pickle.
-FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "*.csv", "openvino_model.*"]
+FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "*.csv"]
 # Beside weights that were trained on validation photos, too, in the end: what the same training
 # made of these photos before, by their SHA-256.
 BEFORE_REFIT = "before_refit.csv"
@@ -163,7 +163,7 @@ def _download(name: str, revision: str) -> Path:
 
 
 def _weights(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.safetensors"))
+    return sorted(file for file in folder.glob("*.safetensors") if file.name != QUANTISED)
 
 
 def _identity(model: str, name: str, folders: list[Path], stands_in: str = "") -> Identity:

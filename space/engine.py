@@ -6,6 +6,7 @@ a checkpoint  --quantised--> Network, in 8-bit integers, where training/quantise
 
 import hashlib
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 from torch import nn
 
 # Importing openvino reports to its makers, unless its reporter cannot be found.
@@ -23,9 +26,9 @@ try:
 except ImportError:
     openvino = None
 
-# Beside the weights, with a .bin of the same name: the names that Optimum gives them.
-QUANTISED = "openvino_model.xml"
 WEIGHTS = "model.safetensors"
+# Beside the weights: the constants of OpenVINO's network as bytes, and its graph as metadata.
+QUANTISED = "quantised.safetensors"
 
 
 class Network(Protocol):
@@ -74,13 +77,24 @@ def quantised(folder: Path) -> Network | None:
     if not uses_openvino() or not (folder / QUANTISED).exists():
         return None
     try:
-        network = openvino.Core().read_model(folder / QUANTISED)
-    except RuntimeError:
-        return None
-    made_of = network.get_rt_info("weights").value if network.has_rt_info("weights") else None
-    if made_of != digest(folder):
+        with safe_open(folder / QUANTISED, "np") as file:
+            about, constants = file.metadata(), file.get_tensor("constants")
+        if about["weights"] != digest(folder):
+            return None
+        network = openvino.Core().read_model(about["graph"], openvino.Tensor(constants))
+    except (SafetensorError, KeyError, RuntimeError):
         return None
     return OpenVINONetwork(network, exact=False)
+
+
+def save_quantised(network: "openvino.Model", folder: Path) -> None:
+    """Leave a quantised network beside the weights that it was made of."""
+    with tempfile.TemporaryDirectory() as name:
+        graph = Path(name) / "network.xml"
+        openvino.save_model(network, graph)
+        constants = np.fromfile(graph.with_suffix(".bin"), np.uint8)
+        about = {"graph": graph.read_text(encoding="utf-8"), "weights": digest(folder)}
+        save_file({"constants": constants}, folder / QUANTISED, about)
 
 
 def digest(folder: Path) -> str:

@@ -3,7 +3,7 @@
     pip install -r requirements.txt -r training/requirements-quantise.txt
     python training/quantise.py vgg16-finetuned --dataset products.csv
 
-The quantised network is left beside the weights (openvino_model.xml and .bin), and what it costs in
+The quantised network is left beside the weights (quantised.safetensors), and what it costs in
 quantised.json and in the card. It is calibrated on training photos; the test photos are measured.
 """
 
@@ -25,7 +25,7 @@ from transformers import AutoImageProcessor, BaseImageProcessor
 from data.load import add_dataset_arguments, load_photos
 from data.sources import DataError
 from space.classifiers import class_logits, load_classifier, prepare_all
-from space.engine import QUANTISED, WEIGHTS, Network, TorchNetwork, convert, digest, quantised
+from space.engine import WEIGHTS, Network, TorchNetwork, convert, quantised, save_quantised
 from training.metrics import ClassificationReport, as_sentence
 
 CALIBRATION_PHOTOS = 300
@@ -66,7 +66,6 @@ def quantise(folder: Path, photos: Dataset) -> None:
         ImportError: nncf is not installed.
     """
     import nncf
-    import openvino
     from nncf.quantization.advanced_parameters import OverflowFix
 
     processor = AutoImageProcessor.from_pretrained(folder)
@@ -78,8 +77,7 @@ def quantise(folder: Path, photos: Dataset) -> None:
         # Without VNNI, products are added in 16 bits, which weights of 7 bits never overflow.
         advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=OverflowFix.ENABLE),
     )
-    network.set_rt_info(digest(folder), "weights")
-    openvino.save_model(network, folder / QUANTISED)
+    save_quantised(network, folder)
 
 
 def compare_with_float32(folder: Path, photos: Dataset) -> dict[str, object]:
@@ -122,9 +120,9 @@ def with_section(card: str, figures: dict[str, object]) -> str:
     """A model card with what the quantised network is worth, before the section on training."""
     section = f"""{SECTION}
 
-`openvino_model.xml` and `openvino_model.bin` hold the same network for OpenVINO, quantised after
-training with NNCF {figures["nncf"]}, calibrated on {figures["calibration_photos"]} training photos.
-{in_words(figures)}
+`quantised.safetensors` holds the same network for OpenVINO, quantised after training with NNCF
+{figures["nncf"]}, calibrated on {figures["calibration_photos"]} training photos; the demo runs it
+on a processor. {in_words(figures)}
 
 """
     return re.sub(

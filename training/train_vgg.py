@@ -198,8 +198,8 @@ def _leave(
 ) -> None:
     """Save and measure the model, and publish it where that was asked for."""
     output = arguments.output
-    stale_files = [output / BEFORE_REFIT, *output.glob("openvino_model.*")]
-    stale_files += [output / "quantised.json", *([] if arguments.tune else output.glob("tuning.*"))]
+    stale_files = [output / BEFORE_REFIT, *output.glob("quantised.*")]
+    stale_files += [] if arguments.tune else output.glob("tuning.*")
     for stale in stale_files:
         stale.unlink(missing_ok=True)
     save(model, output)
