@@ -127,7 +127,7 @@ def test_bundled_vgg16_equals_the_pipeline_through_torch(
 def test_bundled_vgg16_keeps_the_pipelines_answers_in_int8(plain: np.ndarray) -> None:
     ours = _probabilities()
     np.testing.assert_allclose(ours.sum(1), 1, atol=1e-5)
-    assert np.abs(ours - plain).max() > 1e-4, "this is float32"
+    assert 1e-4 < np.abs(ours - plain).max() < 0.35
     assert np.abs(ours - plain).mean() < 0.01
     assert (ours.argmax(1) == plain.argmax(1)).mean() >= 0.95
 
