@@ -1,7 +1,9 @@
 """Where an image network runs: OpenVINO on a processor, torch on a GPU or where that is absent.
 
-a torch model --fastest----> Network: pixels (n, 3, height, width) -> outputs (n, d) float32
-a checkpoint  --quantised--> Network, in 8-bit integers, where training/quantise.py made them
+    a torch model --fastest----> Network: pixels (n, 3, height, width) -> outputs (n, d) float32
+    a checkpoint  --quantised--> Network, in 8-bit integers
+
+training/quantise.py makes the integers, and they are used with the weights that they were made of.
 """
 
 import hashlib

@@ -41,12 +41,15 @@ def lab_tab(
     """Build the tab inside gr.Blocks; the button that carries the texts over, and their boxes."""
     name = models.zero_shot_identity.model
     known = reported_photos(models)
+    advice = (
+        "Choose words by the validation photos; the test photos tell what they are worth."
+        if known
+        else ""
+    )
     with gr.Tab("Descriptions") as tab:
         gr.Markdown(
             f"What {name} compares a photo with is up to you. Several texts for a category go on "
-            "lines of their own: the photo is compared with their mean. "
-            + ("Choose words by the validation photos; the test photos tell what they are worth.")
-            * bool(known)
+            f"lines of their own: the photo is compared with their mean. {advice}"
         )
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300):
