@@ -27,9 +27,9 @@ except ImportError:
 
 import torch
 
-from space.checkpoints import CheckpointError
-from space.compare import load_models
-from space.interface import LAUNCH, build_demo
+from space.models.checkpoints import CheckpointError
+from space.models.scoring import load_models
+from space.pages.page import LAUNCH, build_demo
 
 try:
     models = load_models()

@@ -19,7 +19,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from data.categories import CATEGORIES
 from data.hub import PublishError, publish, publishing_parser
-from data.load import add_dataset_arguments, load_photos, summary
+from data.labelled import add_dataset_arguments, load_photos, summary
 from data.sources import DataError
 
 CARD = Path(__file__).parent / "README.md"

@@ -36,11 +36,11 @@ from tqdm import tqdm
 
 from data.catalogue import find_photos
 from data.sources import DataError
-from space.batches import SortError, sort_files
-from space.checkpoints import CheckpointError
-from space.compare import load_models
-from space.report import REPORT
-from space.sorting import PERSON, RuleError, find_rule
+from space.models.checkpoints import CheckpointError
+from space.models.scoring import load_models
+from space.report.report import REPORT
+from space.sorting.batches import SortError, sort_files
+from space.sorting.rule import PERSON, RuleError, find_rule
 
 FATES = ("sorted", "left to a person", "broken")
 WRITERS = {".csv": CSVWriter, ".parquet": ParquetWriter}
@@ -74,7 +74,7 @@ def main() -> None:
     left = [name for name in names if name not in done]
     batches = sort_files(models, rule, read, left)
     if arguments.ray and left:
-        from space.ray_cluster import sort_on_cluster
+        from space.sorting.ray_cluster import sort_on_cluster
 
         batches = sort_on_cluster(arguments.ray, rule, read, left)
     with tqdm(total=len(names), initial=len(names) - len(left), unit="photo") as progress:

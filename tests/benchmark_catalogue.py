@@ -32,11 +32,11 @@ from tqdm import tqdm
 
 from data.catalogue import find_photos
 from data.photos import read_photo
-from space.batches import BATCH, sort_files
-from space.classifiers import prepare
-from space.compare import Models, load_models
+from space.models.classifiers import prepare
+from space.models.scoring import Models, load_models
 from space.sort_photos import convert, write_rows
-from space.sorting import Rule
+from space.sorting.batches import BATCH, sort_files
+from space.sorting.rule import Rule
 from tests.benchmark_compare import plain_calls
 from tests.clip_checkpoint import save_clip
 

@@ -30,9 +30,9 @@ from torchvision.models import VGG16_Weights, vgg16
 from transformers import pipeline
 
 from data.categories import DESCRIPTIONS
-from data.load import SAMPLE
+from data.labelled import SAMPLE
 from data.photos import read_photo
-from space.compare import compare, load_models
+from space.models.scoring import compare, load_models
 from tests.clip_checkpoint import save_clip
 
 ROUNDS = 15

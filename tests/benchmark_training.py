@@ -28,8 +28,8 @@ from transformers import (
 )
 
 from data.categories import CATEGORIES
-from data.load import add_dataset_arguments, load_photos
-from space.checkpoints import VGG16_CHECKPOINT
+from data.labelled import add_dataset_arguments, load_photos
+from space.models.checkpoints import VGG16_CHECKPOINT
 from training import features
 from training.fine_tune import Recipe, TrainedLayers, train_stage
 from training.network import (

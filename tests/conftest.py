@@ -18,7 +18,7 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from space.compare import Models, load_models
+from space.models.scoring import Models, load_models
 from tests.clip_checkpoint import TINY, save_clip
 
 ROOT = Path(__file__).parents[1]

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from datasets import concatenate_datasets
 
-from data.load import add_dataset_arguments, digests, load_photos
+from data.labelled import add_dataset_arguments, digests, load_photos
 from training.fine_tune import Recipe
 from training.network import build_model, trunk_weights
 from training.train_vgg import trunk_features

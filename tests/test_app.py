@@ -14,9 +14,9 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from data.categories import CATEGORIES, DESCRIPTIONS
-from data.load import SAMPLE
+from data.labelled import SAMPLE
 from data.photos import read_photo
-from space.compare import Models, compare
+from space.models.scoring import Models, compare
 from tests.conftest import ROOT, RunningApp
 
 MUG = SAMPLE / "kitchen & dining" / "mug-1.jpg"

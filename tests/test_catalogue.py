@@ -26,13 +26,13 @@ from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
 
 from data.catalogue import find_photos
 from data.categories import CATEGORIES, DESCRIPTIONS
-from data.load import SAMPLE
+from data.labelled import SAMPLE
 from data.photos import read_photo
-from space.batches import sort_files
-from space.classifiers import prepare
-from space.compare import Models, compare, load_models
-from space.report import MODELS, REPORT
-from space.sorting import Rule, RuleError, find_rule, sort_pixels
+from space.models.classifiers import prepare
+from space.models.scoring import Models, compare, load_models
+from space.report.report import MODELS, REPORT
+from space.sorting.batches import sort_files
+from space.sorting.rule import Rule, RuleError, find_rule, sort_pixels
 from tests.conftest import ROOT
 from tests.loopback_hub import LoopbackHub, run_with_hub
 from tests.test_comparison import wilson
@@ -413,7 +413,7 @@ def test_cluster_gives_the_same_rows_once_though_a_machine_fails(
     ray = pytest.importorskip("ray", reason="Ray (space/requirements-ray.txt) is not installed")
     from ray.cluster_utils import Cluster
 
-    from space.ray_cluster import sort_on_cluster
+    from space.sorting.ray_cluster import sort_on_cluster
 
     for number in range(600):
         noise(number).save(shop / f"{number}.jpg")

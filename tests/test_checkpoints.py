@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from space.checkpoints import (
+from space.models.checkpoints import (
     CLIP_CHECKPOINT,
     REVISIONS,
     CheckpointError,
@@ -21,14 +21,14 @@ from tests.loopback_hub import LoopbackHub, run_with_hub
 IDENTITY = """
 import json, time
 from dataclasses import asdict
-from space.checkpoints import load_zero_shot
+from space.models.checkpoints import load_zero_shot
 start = time.monotonic()
 identity = load_zero_shot()[1]
 print(json.dumps(asdict(identity) | {"seconds": time.monotonic() - start}))
 """
 FIND = """
 import json, time
-from space.checkpoints import CheckpointError, find_checkpoint
+from space.models.checkpoints import CheckpointError, find_checkpoint
 found = {}
 for name in ("user/none", "user/pickle"):
     start = time.monotonic()

@@ -10,11 +10,18 @@ from timm.data import ImageNetInfo
 from transformers import pipeline
 
 from data.categories import CATEGORIES, DESCRIPTIONS
-from data.load import SAMPLE, load_photos
+from data.labelled import SAMPLE, load_photos
 from data.photos import read_photo
 from space import engine
-from space.checkpoints import BUNDLED, VGG16_CHECKPOINT
-from space.classifiers import CLIP, ConSE, ImageClassifier, picture, prepare, zero_shot_scores
+from space.models.checkpoints import BUNDLED, VGG16_CHECKPOINT
+from space.models.classifiers import (
+    CLIP,
+    ConSE,
+    ImageClassifier,
+    picture,
+    prepare,
+    zero_shot_scores,
+)
 
 TEXTS = list(DESCRIPTIONS.values())
 PHOTOS = [file for file in sorted(SAMPLE.glob("*/*.jpg")) if file.stem.endswith("-1")]

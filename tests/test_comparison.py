@@ -26,13 +26,14 @@ from sklearn.metrics import (
 )
 
 from data.categories import CATEGORIES, DESCRIPTIONS
-from data.load import digests, load_photos
+from data.labelled import digests, load_photos
 from data.texts import STUDY
-from space.checkpoints import BEFORE_REFIT
-from space.classifiers import prepare
-from space.compare import Models
-from space.report import EMBEDDINGS, MODELS, REPORT, decisions
-from space.trust import (
+from space.models.checkpoints import BEFORE_REFIT
+from space.models.classifiers import prepare
+from space.models.scoring import Models
+from space.report.metrics import ClassificationReport
+from space.report.report import EMBEDDINGS, MODELS, REPORT, decisions
+from space.report.statistics import (
     coverage_at_precision,
     coverage_curve,
     expected_calibration_error,
@@ -41,7 +42,6 @@ from space.trust import (
 )
 from tests.conftest import ROOT, RunningApp
 from training.compare_models import measure, score
-from training.metrics import ClassificationReport
 
 SCORES = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
 

@@ -13,12 +13,12 @@ import torch
 from datasets import Dataset
 
 from data.categories import CATEGORIES
-from data.load import SAMPLE, load_photos
+from data.labelled import SAMPLE, load_photos
 from data.photos import read_photo
 from space import engine
-from space.checkpoints import BUNDLED, VGG16_CHECKPOINT
-from space.classifiers import CLIP, ConSE, ImageClassifier, prepare
-from space.engine import QUANTISED, OpenVINONetwork, TorchNetwork, fastest
+from space.models.checkpoints import BUNDLED, VGG16_CHECKPOINT
+from space.models.classifiers import CLIP, ConSE, ImageClassifier, prepare
+from space.models.engine import QUANTISED, OpenVINONetwork, TorchNetwork, fastest
 from training.quantise import compare_with_float32, in_words, quantise, with_section
 
 PHOTOS = [read_photo(file) for file in sorted(SAMPLE.glob("*/*-1.jpg"))]
@@ -131,6 +131,6 @@ def test_bundled_network_fits_the_bundled_weights() -> None:
 
 
 def test_nothing_is_reported_to_openvinos_makers() -> None:
-    code = "import sys, space.engine, openvino; print(sys.modules['openvino_telemetry'])"
+    code = "import sys, space.models.engine, openvino; print(sys.modules['openvino_telemetry'])"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert printed.stdout.strip() == "None", printed.stderr

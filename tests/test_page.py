@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from data.categories import CATEGORIES, DESCRIPTIONS
-from space.compare import Models, PhotoScores
-from space.page import Row, render, study_rows
-from space.report import held_out_accuracy
+from space.models.scoring import Models, PhotoScores
+from space.pages.compare import Row, render, study_rows
+from space.report.report import held_out_accuracy
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from huggingface_hub import DatasetCard, ModelCard
 from transformers import pipeline
 
 from data.categories import CATEGORIES
-from data.load import SAMPLE, fingerprint, load_photos
-from space.checkpoints import VGG16_CHECKPOINT
+from data.labelled import SAMPLE, fingerprint, load_photos
+from space.models.checkpoints import VGG16_CHECKPOINT
 from tests.conftest import ROOT
 from tests.loopback_hub import READ_TOKEN, WRITE_TOKEN, LoopbackHub, run_with_hub, with_hub
 
@@ -25,22 +25,22 @@ print(json.dumps(answer))
 IDENTITY = """
 import os
 os.environ["VGG16_MODEL"] = "user/name"
-from space.checkpoints import load_vgg16
-from space.engine import quantised
+from space.models.checkpoints import load_vgg16
+from space.models.engine import quantised
 classifier, identity = load_vgg16()
 print(identity.checkpoint, identity.revision, quantised(classifier.folder) is not None)
 """
 LOAD = """
 import json
 from datasets import load_dataset
-from data.load import fingerprint
+from data.labelled import fingerprint
 photos = load_dataset("user/name")
 names = photos["train"].features["label"].names
 print(json.dumps([names, {split: fingerprint(rows) for split, rows in photos.items()}]))
 """
 LOAD_AGAIN = """
 import json
-from data.load import fingerprint, load_photos
+from data.labelled import fingerprint, load_photos
 photos = load_photos("user/name")
 print(json.dumps({split: fingerprint(rows) for split, rows in photos.items()}))
 """

@@ -12,11 +12,11 @@ from safetensors.numpy import load_file
 from sklearn.metrics import log_loss
 
 from data.categories import CATEGORIES, DESCRIPTIONS
-from data.load import SAMPLE, digests, load_photos
+from data.labelled import SAMPLE, digests, load_photos
 from data.texts import BETTER, CANDIDATES, STUDY, Texts, TextsError, load_texts
-from space.classifiers import CLIP, category_embeddings, prepare, zero_shot_scores
-from space.compare import Models
-from space.report import EMBEDDINGS, REPORT, read_predictions
+from space.models.classifiers import CLIP, category_embeddings, prepare, zero_shot_scores
+from space.models.scoring import Models
+from space.report.report import EMBEDDINGS, REPORT, read_predictions
 from training import search_texts
 from training.tune import folds
 

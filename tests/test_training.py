@@ -23,9 +23,9 @@ from torch import nn
 from transformers import pipeline
 
 from data.categories import CATEGORIES
-from data.load import SAMPLE, digests, load_photos
-from space.checkpoints import BEFORE_REFIT, VGG16_CHECKPOINT, CheckpointError
-from space.classifiers import ImageClassifier, prepare
+from data.labelled import SAMPLE, digests, load_photos
+from space.models.checkpoints import BEFORE_REFIT, VGG16_CHECKPOINT, CheckpointError
+from space.models.classifiers import ImageClassifier, prepare
 from tests.conftest import ROOT
 from tests.loopback_hub import WRITE_TOKEN, LoopbackHub, with_hub
 from tests.noise_training import PHOTOS, train_on_noise

@@ -21,21 +21,21 @@ import pandas as pd
 from datasets import Dataset, DatasetDict, Image, concatenate_datasets
 
 from data.categories import CATEGORIES
-from data.load import add_dataset_arguments, digests, load_photos, summary
+from data.labelled import add_dataset_arguments, digests, load_photos, summary
 from data.sources import DataError
 from data.texts import Texts, TextsError, as_lines, load_texts
-from space.checkpoints import BEFORE_REFIT, CheckpointError
-from space.classifiers import category_embeddings, embed_all, prepare_all, zero_shot_scores
-from space.compare import Models, load_models
-from space.report import MODELS, decisions, expected, logits, scores
-from space.trust import (
+from space.models.checkpoints import BEFORE_REFIT, CheckpointError
+from space.models.classifiers import category_embeddings, embed_all, prepare_all, zero_shot_scores
+from space.models.scoring import Models, load_models
+from space.report.figures import write_report
+from space.report.metrics import Calibration, ClassificationReport, as_sentence
+from space.report.report import MODELS, decisions, expected, logits, scores
+from space.report.statistics import (
     coverage_at_precision,
     difference_in_words,
     fit_temperature,
     paired_difference,
 )
-from training.comparison_report import write_report
-from training.metrics import Calibration, ClassificationReport, as_sentence
 
 PRECISIONS = (0.95, 0.99)
 

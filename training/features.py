@@ -23,7 +23,7 @@ from torchvision.transforms import v2
 from tqdm.auto import tqdm
 from transformers import TimmWrapperImageProcessor
 
-from data.load import fingerprint
+from data.labelled import fingerprint
 from training.arithmetic import Int8Convolutions, bfloat16_pays, int8_pays
 
 CACHE = Path(datasets.config.HF_DATASETS_CACHE) / "vgg16-features"

@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from data.categories import CATEGORIES
-from space.checkpoints import VGG16_CHECKPOINT, CheckpointError, find_checkpoint
+from space.models.checkpoints import VGG16_CHECKPOINT, CheckpointError, find_checkpoint
 
 IMAGENET = "timm/vgg16.tv_in1k"
 # A photo is letterboxed to the network's square: nothing is cut off and nothing is stretched.

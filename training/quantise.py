@@ -22,11 +22,11 @@ from datasets import Dataset
 from scipy.special import softmax
 from transformers import AutoImageProcessor, BaseImageProcessor
 
-from data.load import add_dataset_arguments, load_photos
+from data.labelled import add_dataset_arguments, load_photos
 from data.sources import DataError
-from space.classifiers import class_logits, load_classifier, prepare_all
-from space.engine import WEIGHTS, Network, TorchNetwork, convert, quantised, save_quantised
-from training.metrics import ClassificationReport, as_sentence
+from space.models.classifiers import class_logits, load_classifier, prepare_all
+from space.models.engine import WEIGHTS, Network, TorchNetwork, convert, quantised, save_quantised
+from space.report.metrics import ClassificationReport, as_sentence
 
 CALIBRATION_PHOTOS = 300
 SECTION = "## In 8-bit integers"

@@ -25,11 +25,11 @@ from sklearn.preprocessing import normalize
 from tqdm.auto import tqdm
 
 from data.categories import CATEGORIES
-from data.load import add_dataset_arguments, digests, load_photos, summary
+from data.labelled import add_dataset_arguments, digests, load_photos, summary
 from data.sources import DataError
 from data.texts import CANDIDATES, STUDY, Texts
-from space.checkpoints import load_zero_shot
-from space.classifiers import ZeroShotModel, category_embeddings, embed_all, zero_shot_scores
+from space.models.checkpoints import load_zero_shot
+from space.models.classifiers import ZeroShotModel, category_embeddings, embed_all, zero_shot_scores
 from training.tune import folds
 
 

@@ -42,7 +42,7 @@ from transformers import TimmWrapperForImageClassification
 
 from data.categories import CATEGORIES
 from data.hub import PublishError, add_publishing_arguments
-from data.load import (
+from data.labelled import (
     add_corrections,
     add_dataset_arguments,
     digests,
@@ -51,10 +51,11 @@ from data.load import (
     summary,
 )
 from data.sources import DataError
-from space.checkpoints import BEFORE_REFIT, CheckpointError
+from space.models.checkpoints import BEFORE_REFIT, CheckpointError
+from space.report.metrics import as_sentence
 from training.features import Features, frozen_features
 from training.fine_tune import Recipe, best_epochs, fine_tune, probabilities
-from training.metrics import as_sentence
+from training.model_folder import write_report
 from training.network import (
     BLOCKS,
     PROCESSOR,
@@ -65,7 +66,6 @@ from training.network import (
     trunk_weights,
 )
 from training.publish import publish_model
-from training.report import write_report
 from training.tune import folds, tune
 
 COPIES = 8

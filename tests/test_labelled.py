@@ -16,9 +16,9 @@ from datasets import ClassLabel, DatasetDict, Image, concatenate_datasets
 from PIL import Image as PILImage
 
 from data.categories import CATEGORIES, DESCRIPTIONS
-from data.load import SAMPLE, add_corrections, load_photos, summary
+from data.labelled import SAMPLE, add_corrections, load_photos, summary
 from data.sources import DataError
-from space.checkpoints import CheckpointError
+from space.models.checkpoints import CheckpointError
 from tests.loopback_hub import LoopbackHub, run_with_hub
 from training import train_vgg
 
@@ -189,7 +189,7 @@ def test_hub_data_set_gives_the_same_splits(shop: Path, tmp_path: Path) -> None:
     )
     with LoopbackHub({"datasets/user/name@main": repository}) as hub:
         printed = run_with_hub(
-            "import json; from data.load import load_photos; from tests.test_load import contents;"
+            "import json; from data.labelled import load_photos; from tests.test_load import contents;"
             "print(json.dumps(contents(load_photos('user/name'))))",
             hub.url,
             tmp_path,

@@ -30,7 +30,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from space.engine import fastest, quantised
+from space.models.engine import fastest, quantised
 
 BATCH = 16
 

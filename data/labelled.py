@@ -1,6 +1,6 @@
 """Labelled photos from anywhere, as one DatasetDict: CSV, folder, zip or Hub -> splits.
 
-    from data.load import load_photos
+    from data.labelled import load_photos
     photos = load_photos("products.csv")     # photos["train"][0] -> image, label, description
 
 data/sources.py says what can be loaded, and how it is laid out.

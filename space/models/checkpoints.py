@@ -17,10 +17,10 @@ from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils import httpx
 from safetensors import safe_open
 
-from space.classifiers import CLIP, ConSE, ImageClassifier, ZeroShotModel
-from space.engine import QUANTISED
+from space.models.classifiers import CLIP, ConSE, ImageClassifier, ZeroShotModel
+from space.models.engine import QUANTISED
 
-BUNDLED = Path(__file__).parent
+BUNDLED = Path(__file__).parents[1]
 VGG16_CHECKPOINT = BUNDLED / "vgg16"
 CLIP_CHECKPOINT = "openai/clip-vit-base-patch32"
 # The repository's own branch holds pickles alone, which are never loaded; the Hub's converter

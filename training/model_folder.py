@@ -19,12 +19,12 @@ from accelerate import PartialState
 from datasets import Dataset, DatasetDict
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from data.load import fingerprint
-from space.checkpoints import count_parameters
-from space.classifiers import ImageClassifier, prepare_all
-from training.comparison_report import draw_matrix
+from data.labelled import fingerprint
+from space.models.checkpoints import count_parameters
+from space.models.classifiers import ImageClassifier, prepare_all
+from space.report.figures import draw_matrix
+from space.report.metrics import ClassificationReport
 from training.fine_tune import Recipe
-from training.metrics import ClassificationReport
 
 TEMPLATE = Path(__file__).parent / "model_card.md"
 PACKAGES = ("torch", "torchvision", "transformers", "timm", "datasets", "accelerate")

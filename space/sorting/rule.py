@@ -13,10 +13,18 @@ import pandas as pd
 import torch
 
 from data.categories import CATEGORIES, DESCRIPTIONS
-from space.classifiers import zero_shot_scores
-from space.compare import Models
-from space.report import MODELS, REPORT, decisions, expected, is_of, read_metrics, read_predictions
-from space.trust import coverage_at_precision
+from space.models.classifiers import zero_shot_scores
+from space.models.scoring import Models
+from space.report.report import (
+    MODELS,
+    REPORT,
+    decisions,
+    expected,
+    is_of,
+    read_metrics,
+    read_predictions,
+)
+from space.report.statistics import coverage_at_precision
 
 PERSON = "person"
 TEXTS = tuple(DESCRIPTIONS.values())

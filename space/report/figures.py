@@ -16,10 +16,10 @@ from PIL import ImageOps
 from safetensors.numpy import save_file
 
 from data.categories import CATEGORIES
-from space.report import EMBEDDINGS, MODELS, decisions, scores
-from space.trust import coverage_curve
+from space.report.report import EMBEDDINGS, MODELS, decisions, scores
+from space.report.statistics import coverage_curve
 
-TEMPLATE = Path(__file__).parent / "comparison_report.md"
+TEMPLATE = Path(__file__).parent / "comparison.md"
 # Okabe and Ito's blue and vermilion, as on the page.
 COLOURS = {"vgg16": "#0072b2", "zero_shot": "#d55e00", "both": "#009e73"}
 # The study's figures with CLIP ViT-B/32: the mean similarity of each text to its own photos.

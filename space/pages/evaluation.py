@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from data.categories import CATEGORIES
-from data.load import SAMPLE
-from space.report import (
+from data.labelled import SAMPLE
+from space.report.report import (
     BETTER_REPORT,
     MODELS,
     REPORT,

@@ -8,7 +8,7 @@ import evaluate
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from space.trust import (
+from space.report.statistics import (
     coverage_at_precision,
     expected_calibration_error,
     reliability,

@@ -11,9 +11,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from data.categories import CATEGORIES, DESCRIPTIONS
 from data.texts import STUDY, load_texts
-from space.compare import Models
-from space.lab import Photos, figures_html, reported_photos
-from space.report import BETTER_REPORT, REPORT, read_metrics
+from space.models.scoring import Models
+from space.pages.texts import Photos, figures_html, reported_photos
+from space.report.report import BETTER_REPORT, REPORT, read_metrics
 from tests.conftest import RunningApp
 
 

@@ -22,11 +22,11 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 
-from space.batches import BATCH, SortError, sort_files
-from space.compare import load_models
-from space.sorting import Rule, check_models
+from space.models.scoring import load_models
+from space.sorting.batches import BATCH, SortError, sort_files
+from space.sorting.rule import Rule, check_models
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # So many photos are dealt to an actor at a time, and dealt again where its machine fails.
 DEAL = 4 * BATCH
 ACTOR_BYTES = 2 * 2**30
@@ -49,7 +49,7 @@ class Sorter:
 def sort_on_cluster(
     address: str, rule: Rule, read: Callable[[str], bytes], names: list[str]
 ) -> Iterator[list[dict]]:
-    """As `space.batches.sort_files`, in no order.
+    """As `space.sorting.batches.sort_files`, in no order.
 
     Args:
         address: of a running cluster; "auto" is the one on this machine.

@@ -13,9 +13,9 @@ from itertools import islice
 import torch
 
 from data.photos import PhotoError, read_photo
-from space.classifiers import prepare
-from space.compare import Models
-from space.sorting import PERSON, Rule, sort_pixels
+from space.models.classifiers import prepare
+from space.models.scoring import Models
+from space.sorting.rule import PERSON, Rule, sort_pixels
 
 BATCH = 16
 AHEAD = 3 * BATCH

@@ -25,11 +25,11 @@ from gradio.utils import is_in_or_equal
 from data.categories import CATEGORIES
 from data.photos import PhotoError, read_photo
 from data.sources import DataError, read_member, zip_photos
-from space.classifiers import prepare
-from space.compare import Models
-from space.many_page import progress_html, small_picture, table_html
-from space.report import MODELS, calibrated
-from space.sorting import PERSON, Rule, RuleError, decide, find_rule, score_pixels
+from space.models.classifiers import prepare
+from space.models.scoring import Models
+from space.pages.many_photos_html import progress_html, small_picture, table_html
+from space.report.report import MODELS, calibrated
+from space.sorting.rule import PERSON, Rule, RuleError, decide, find_rule, score_pixels
 
 HERE = Path(__file__).parent
 PRECISION = 0.99
@@ -122,7 +122,7 @@ def many_tab(models: Models, on_gpu: Callable[[Callable], Callable]) -> None:
         )
         label = f"Up to {MAX_PHOTOS} photos, or a zip of them"
         files = PhotosInput(label=label, file_count="multiple", height=150)
-        table = gr.HTML(js_on_load=(HERE / "many.js").read_text(encoding="utf-8"))
+        table = gr.HTML(js_on_load=(HERE / "many_photos.js").read_text(encoding="utf-8"))
         saved = gr.DownloadButton(visible="hidden", elem_id="many-saved")
         found = gr.State(None, time_to_live=KEPT_SECONDS)
 

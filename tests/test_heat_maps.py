@@ -18,10 +18,10 @@ from transformers import SiglipConfig, SiglipModel, TimmWrapperConfig
 from transformers import TimmWrapperForImageClassification as TimmClassifier
 
 from data.categories import DESCRIPTIONS
-from data.load import SAMPLE
+from data.labelled import SAMPLE
 from data.photos import read_photo
-from space.classifiers import CLIP, ConSE, ImageClassifier, picture, pixels_of, prepare
-from space.explain import UnexplainedError, draw, explain_classifier, explain_zero_shot
+from space.models.classifiers import CLIP, ConSE, ImageClassifier, picture, pixels_of, prepare
+from space.models.heat_maps import UnexplainedError, draw, explain_classifier, explain_zero_shot
 
 PHOTOS = sorted(SAMPLE.glob("*/*.jpg"))
 COLOURS = {"a red square": "#f00", "a green square": "#0f0", "a blue square": "#00f"}

@@ -10,13 +10,13 @@ from gradio.utils import is_in_or_equal
 from PIL import Image
 
 from data.categories import CATEGORIES
-from data.load import SAMPLE
+from data.labelled import SAMPLE
 from data.photos import PhotoError, read_photo
-from space.compare import Models, PhotoScores, compare, score_photo
-from space.evaluation import evaluation_tab
-from space.lab import lab_tab
-from space.many import many_tab
-from space.page import MAX_NAME, MAX_ROWS, MAX_TEXT, Row, render, study_rows
+from space.models.scoring import Models, PhotoScores, compare, score_photo
+from space.pages.compare import MAX_NAME, MAX_ROWS, MAX_TEXT, Row, render, study_rows
+from space.pages.evaluation import evaluation_tab
+from space.pages.many_photos import many_tab
+from space.pages.texts import lab_tab
 
 HERE = Path(__file__).parent
 EXAMPLES = [
@@ -118,7 +118,7 @@ def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blo
             with gr.Column(scale=3, min_width=320):
                 answer = gr.HTML(
                     render(models, example, rows),
-                    js_on_load=(HERE / "page.js").read_text(encoding="utf-8"),
+                    js_on_load=(HERE / "compare.js").read_text(encoding="utf-8"),
                     elem_id="answer",
                 )
         with tabs:

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.functional import cosine_similarity, interpolate
 from transformers import AutoModelForZeroShotImageClassification
 
-from space.classifiers import CLIP, ConSE, ImageClassifier, load_classifier, pixels_of
+from space.models.classifiers import CLIP, ConSE, ImageClassifier, load_classifier, pixels_of
 
 # A sure classifier's posterior hardly moves with any logit, and what is left of its slope points
 # beside the product. On 100 of the study's training photos, covering the hottest fifth costs 0.037

@@ -16,12 +16,12 @@ from gradio_client import Client, handle_file
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from data.categories import CATEGORIES
-from data.load import SAMPLE, digests, load_photos
+from data.labelled import SAMPLE, digests, load_photos
 from data.photos import read_photo
 from data.sources import DataError
-from space.compare import Models
-from space.many import MAX_PHOTOS, PhotosInput, find_photos
-from space.sorting import find_rule
+from space.models.scoring import Models
+from space.pages.many_photos import MAX_PHOTOS, PhotosInput, find_photos
+from space.sorting.rule import find_rule
 from tests.conftest import ROOT, RunningApp
 from tests.test_catalogue import sort_in_memory
 

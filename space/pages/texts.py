@@ -14,13 +14,13 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from data.categories import CATEGORIES
-from data.load import load_photos
+from data.labelled import load_photos
 from data.texts import STUDY, Texts, TextsError, as_lines, from_lines, load_texts, parse_texts
-from space.classifiers import category_embeddings, embed_all
-from space.compare import Models
-from space.evaluation import bar_html, matrix_html
-from space.report import EMBEDDINGS, REPORT, read_metrics, read_predictions
-from space.trust import difference_in_words, paired_difference, wilson_interval
+from space.models.classifiers import category_embeddings, embed_all
+from space.models.scoring import Models
+from space.pages.evaluation import bar_html, matrix_html
+from space.report.report import EMBEDDINGS, REPORT, read_metrics, read_predictions
+from space.report.statistics import difference_in_words, paired_difference, wilson_interval
 
 PRESETS = ("study", "better")
 SAMPLE_PHOTOS = "the bundled sample of rendered photos"

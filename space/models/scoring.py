@@ -9,8 +9,8 @@ from PIL import Image
 
 from data.categories import DESCRIPTIONS
 from data.texts import from_lines
-from space.checkpoints import Identity, load_vgg16, load_zero_shot
-from space.classifiers import (
+from space.models.checkpoints import Identity, load_vgg16, load_zero_shot
+from space.models.classifiers import (
     ImageClassifier,
     ZeroShotModel,
     category_embeddings,

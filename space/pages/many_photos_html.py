@@ -10,8 +10,8 @@ from html import escape
 from PIL import Image
 
 from data.categories import CATEGORIES
-from space.report import MODELS
-from space.sorting import PERSON, Rule
+from space.report.report import MODELS
+from space.sorting.rule import PERSON, Rule
 
 # Enough to tell what a photo shows, and 200 of them are three megabytes.
 PICTURE_SIZE = (320, 320)

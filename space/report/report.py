@@ -13,13 +13,12 @@ import pandas as pd
 from scipy.special import softmax
 
 from data.categories import CATEGORIES
-from space.checkpoints import Identity
-from space.trust import wilson_interval
+from space.models.checkpoints import Identity
+from space.report.statistics import wilson_interval
 
 # On real photos, with the study's texts and with better ones, and on the bundled sample.
-REPORT, BETTER_REPORT, SAMPLE_REPORT = (
-    Path(__file__).parent / name for name in ("report", "better_report", "sample_report")
-)
+REPORTS = Path(__file__).parents[1] / "reports"
+REPORT, BETTER_REPORT, SAMPLE_REPORT = REPORTS / "real", REPORTS / "better", REPORTS / "sample"
 MODELS = ("vgg16", "zero_shot")
 # The zero-shot model's embeddings of the photos, in the order of predictions.csv.
 EMBEDDINGS = "image_embeddings.safetensors"

@@ -11,11 +11,11 @@ from PIL import Image
 
 from data.categories import DESCRIPTIONS
 from data.texts import from_lines
-from space.checkpoints import Identity
-from space.classifiers import category_embeddings
-from space.compare import Models, PhotoScores, score_texts
-from space.explain import UnexplainedError, draw, explain_classifier, explain_zero_shot
-from space.report import held_out_accuracy
+from space.models.checkpoints import Identity
+from space.models.classifiers import category_embeddings
+from space.models.heat_maps import UnexplainedError, draw, explain_classifier, explain_zero_shot
+from space.models.scoring import Models, PhotoScores, score_texts
+from space.report.report import held_out_accuracy
 
 MAX_ROWS = 20
 MAX_NAME, MAX_TEXT = 80, 2000

@@ -1,0 +1,1 @@
+"""The models: from pixels to logits; where they run, and where they come from."""

@@ -1,0 +1,1 @@
+"""The page, a tab a pair of files."""

@@ -1,0 +1,1 @@
+"""What a comparison of models on labelled photos found."""

@@ -1,0 +1,1 @@
+"""Sorting a catalogue without a person where that is safe."""
