@@ -27,8 +27,7 @@ except ImportError:
 
 import torch
 
-from space.models.checkpoints import CheckpointError
-from space.models.scoring import load_models
+from space.models.checkpoints import CheckpointError, load_models
 from space.pages.page import LAUNCH, build_demo
 
 try:
@@ -37,7 +36,8 @@ except CheckpointError as error:
     raise SystemExit(str(error)) from None
 demo = build_demo(models, on_gpu)
 if torch.cuda.is_available():
-    models.to("cuda")
+    for model in models:
+        model.to("cuda")
 
 if __name__ == "__main__":
     demo.launch(**LAUNCH)

@@ -6,7 +6,7 @@ models and the page all read them here. The order is the order of the class indi
 
 DESCRIPTIONS: dict[str, str] = {
     "baby care": "toys, clothes, and accessories for baby boys and girls",
-    "beauty and personal care": ("products for skin care, body care, and personal beauty routines"),
+    "beauty and personal care": "products for skin care, body care, and personal beauty routines",
     "computers": "computing devices, peripherals, and accessories for computer science",
     "home decor & festive needs": ("decorative items and festive products for home decoration"),
     "home furnishing": "furnishing products and decorative items for home interiors",

@@ -8,7 +8,7 @@ data/sources.py says what can be loaded, and how it is laid out.
 
 import argparse
 import hashlib
-from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,18 +22,34 @@ from datasets import (
     Value,
     concatenate_datasets,
 )
+from PIL import Image as PILImage
 from tqdm.auto import tqdm
 
 from data.categories import CATEGORIES
 from data.photos import PhotoError, read_photo
-from data.sources import DataError, read_rows
+from data.sources import DataError, open_source
 
 SAMPLE = Path(__file__).parent / "sample"
+
+
+@dataclass
+class Photo(Image):
+    """A photo, kept as its file; the picture is what `read_photo` makes of it."""
+
+    def decode_example(self, value: dict, token_per_repo_id: object = None) -> PILImage.Image:
+        try:
+            return read_photo(value["bytes"] or value["path"])
+        except PhotoError as error:
+            raise PhotoError(f"{value['path']}: {error}") from error
+
+
 FEATURES = Features(
     {
-        "image": Image(mode="RGB"),
+        "image": Photo(),
         "label": ClassLabel(names=CATEGORIES),
         "description": Value("string"),
+        "sha256": Value("string"),
+        "name": Value("string"),
     }
 )
 # Shares of the different photos of each category; what is left is for training.
@@ -61,20 +77,18 @@ def load_photos(
         all_test: put all of them into the split `test`, for photos that no model has seen.
 
     Returns:
-        Splits `train`, `validation`, `test` with the features `image` (decoded to RGB), `label`
-        (ClassLabel, in the order of CATEGORIES) and `description` (may be empty).
+        Splits of FEATURES: `image` as `read_photo` gives it, each time that it is asked for;
+        `label` in the order of CATEGORIES; `description`, which may be empty; `sha256` of the
+        photo's bytes; and `name`, its folder and file.
 
     Raises:
-        DataError: no such source, a missing column, a missing or unreadable photo (named), an
-            unknown category, or a category with too few different photos to split.
+        DataError: no such source, no categories or unknown ones, photos that cannot be read, or
+            too few different ones of a category to split.
     """
     rows = _checked_rows(SAMPLE if source is None else source, skip_broken)
-    if all_test:
-        return DatasetDict({"test": _dataset(rows)})
-    splits = _splits(rows)
-    return DatasetDict(
-        {name: _dataset(rows[splits == name]) for name in ("train", "validation", "test")}
-    )
+    splits = pd.Series("test", rows.index) if all_test else _splits(rows)
+    names = ["test"] if all_test else ["train", "validation", "test"]
+    return DatasetDict({name: _dataset(rows[splits == name]) for name in names})
 
 
 def add_corrections(
@@ -84,19 +98,11 @@ def add_corrections(
 
     A photo that is byte-identical to one of train takes its place; one that is identical to a
     photo of validation or test is left out. How many of each is printed.
-
-    Args:
-        photos: of `load_photos`.
-        source: of any kind that `load_photos` takes, however few photos it has.
-        skip_broken: as there.
-
-    Raises:
-        DataError: as `load_photos` does.
     """
-    held_out = {photo for split in photos if split != "train" for photo in digests(photos[split])}
-    rows = _checked_rows(source, skip_broken).drop_duplicates("digest", keep="last")
-    corrected = rows[~rows["digest"].isin(held_out)]
-    others = np.flatnonzero(~np.isin(digests(photos["train"]), corrected["digest"].tolist()))
+    held_out = {photo for split in photos if split != "train" for photo in photos[split]["sha256"]}
+    rows = _checked_rows(source, skip_broken).drop_duplicates("sha256", keep="last")
+    corrected = rows[~rows["sha256"].isin(held_out)]
+    others = np.flatnonzero(~pd.Series(photos["train"]["sha256"]).isin(corrected["sha256"]))
     print(
         f"Corrections: {len(corrected)} join train ({len(photos['train']) - len(others)} in place "
         f"of identical photos), {len(rows) - len(corrected)} left out (identical to photos of "
@@ -109,57 +115,72 @@ def add_corrections(
 def summary(photos: DatasetDict) -> str:
     """Class counts and split sizes as a table, and how many photos are copies of another."""
     names = photos["test"].features["label"].names
-    counts = {split: Counter(dataset["label"]) for split, dataset in photos.items()}
-    table = pd.DataFrame(
-        {split: [count[label] for label in range(len(names))] for split, count in counts.items()},
-        index=names,
-    )
+    counts = {
+        split: np.bincount(dataset["label"], minlength=len(names))
+        for split, dataset in photos.items()
+    }
+    table = pd.DataFrame(counts, index=names)
     table.loc["all"] = table.sum()
-    everything = digests(concatenate_datasets(list(photos.values())))
+    everything = [photo for dataset in photos.values() for photo in dataset["sha256"]]
     copies = len(everything) - len(set(everything))
     return f"{table.to_string()}\n{copies} photos are copies of another, kept in its split."
 
 
-def digests(photos: Dataset) -> list[str]:
-    """The SHA-256 of each photo's bytes: equal for copies of one photo."""
-    return [_digest(image) for image in photos.cast_column("image", Image(decode=False))["image"]]
-
-
 def fingerprint(photos: Dataset) -> str:
     """A SHA-256 that follows from the photos, their order and their labels."""
-    rows = zip(digests(photos), photos["label"], strict=True)
+    rows = zip(photos["sha256"], photos["label"], strict=True)
     return hashlib.sha256("".join(f"{photo}{label}" for photo, label in rows).encode()).hexdigest()
 
 
 def _checked_rows(source: str | Path, skip_broken: bool) -> pd.DataFrame:
-    """The rows of readable photos, each with the digest of its bytes."""
-    rows = read_rows(source)
-    checked = _checked_digests(rows, skip_broken)
-    return rows[checked.notna()].assign(digest=checked.dropna())
-
-
-def _checked_digests(rows: pd.DataFrame, skip_broken: bool) -> pd.Series:
-    """SHA-256 of each photo's bytes; None where it is missing or broken and may be skipped."""
-    found, broken = [], []
-    for image in tqdm(rows["image"], desc="Checking photos", unit="photo"):
+    """The rows of readable photos, with the columns of FEATURES."""
+    opened = open_source(source)
+    rows = _with_labels(opened.table, source)
+    images, digests = [], []
+    for row in tqdm(rows.itertuples(), "Checking photos", len(rows), unit="photo"):
         try:
-            read_photo(image["bytes"] or image["path"])
-            found.append(_digest(image))
+            content = opened.read(row.name)
+            read_photo(content)
         except PhotoError:
-            found.append(None)
-            broken.append(image["path"])
-    if broken and not skip_broken:
+            content = None
+        digests.append(content and hashlib.sha256(content).hexdigest())
+        # What is a file stays one.
+        images.append({"path": row.file or row.name, "bytes": None if row.file else content})
+    rows = rows.assign(image=images, sha256=digests)
+    broken = rows.loc[rows["sha256"].isna(), "name"]
+    if len(broken) and not skip_broken:
         raise DataError(
-            f"{len(broken)} photos are missing or unreadable, first {', '.join(broken[:3])}: "
-            "mend them, or leave them out with --skip-broken."
+            f"{source}: {len(broken)} photos are missing or unreadable, first "
+            f"{', '.join(broken[:3])}: mend them, or leave them out with --skip-broken."
         )
-    if broken:
+    if len(broken):
         print(f"{len(broken)} missing or unreadable photos left out.")
-    return pd.Series(found, index=rows.index, dtype=object)
+    names = rows["name"].str.split("/").str[-2:].str.join("/")
+    return rows.assign(name=names).drop(broken.index)
 
 
-def _digest(image: dict[str, bytes | str | None]) -> str:
-    return hashlib.sha256(image["bytes"] or Path(str(image["path"])).read_bytes()).hexdigest()
+def _with_labels(table: pd.DataFrame, source: str | Path) -> pd.DataFrame:
+    """The rows that have a category, with it as CATEGORIES write it."""
+    if "category" not in table:
+        raise DataError(
+            f"{source} says no categories: a CSV needs the column main_category (or "
+            "product_category_tree), a data set on the Hub the column label."
+        )
+    columns = ["name", "file", "category", "description"]
+    rows = table.reindex(columns=columns, fill_value="").dropna(subset="category")
+    if rows.empty:
+        raise DataError(f"{source} holds no photos in folders: expected <category>/<photo>.")
+    if len(rows) < len(table):
+        print(f"{len(table) - len(rows)} files that lie in no category's folder left out.")
+    known = {name.casefold(): name for name in CATEGORIES}
+    label = rows["category"].str.strip().str.casefold().map(known)
+    unknown = sorted(set(rows.loc[label.isna(), "category"]))
+    if unknown:
+        raise DataError(
+            f"{source}: unknown category {', '.join(map(repr, unknown[:5]))}; the categories are "
+            f"{', '.join(CATEGORIES)}."
+        )
+    return rows.assign(label=label)
 
 
 def _splits(rows: pd.DataFrame) -> pd.Series:
@@ -168,10 +189,10 @@ def _splits(rows: pd.DataFrame) -> pd.Series:
     Digests in alphabetical order are a shuffle that needs no seed: the first of a category go to
     test, the next to validation, the others to train.
     """
-    photos = rows.drop_duplicates("digest").sort_values("digest")
+    photos = rows.drop_duplicates("sha256").sort_values("sha256")
     split_of: dict[str, str] = {}
     for category in CATEGORIES:
-        different = photos.loc[photos["category"] == category, "digest"].tolist()
+        different = photos.loc[photos["label"] == category, "sha256"].tolist()
         if len(different) < 3:
             raise DataError(
                 f"{category} has {len(different)} different photos; 3 are needed, one each "
@@ -182,15 +203,8 @@ def _splits(rows: pd.DataFrame) -> pd.Series:
         train = len(different) - test - validation
         names = ["test"] * test + ["validation"] * validation + ["train"] * train
         split_of |= dict(zip(different, names, strict=True))
-    return rows["digest"].map(split_of)
+    return rows["sha256"].map(split_of)
 
 
 def _dataset(rows: pd.DataFrame) -> Dataset:
-    return Dataset.from_dict(
-        {
-            "image": rows["image"].tolist(),
-            "label": rows["category"].tolist(),
-            "description": rows["description"].astype(str).tolist(),
-        },
-        features=FEATURES,
-    )
+    return Dataset.from_dict({name: rows[name].tolist() for name in FEATURES}, features=FEATURES)

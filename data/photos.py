@@ -1,38 +1,43 @@
 """Read any photo file into an upright RGB picture, or say in one sentence why not."""
 
 import io
-import warnings
+import stat
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+
+from data.errors import UserError
 
 # What shops and phones produce. Formats that Pillow would hand to an external program, or
 # whose decoders are rarely exercised, stay closed to uploads.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_MEGAPIXELS = 40
+# Longer strips leave nothing to see at the 224 pixels that the models look at.
+MAX_LENGTH = 50
 # A JPEG is decoded at a half, quarter or eighth of its size where that leaves this many pixels
-# a side: the models look at 224, and a 93-megapixel original then costs no memory.
-DRAFT_SIDE = 1024
-
-# Pillow has no common ancestor for a broken file; these are what its decoders raise.
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    MemoryError,
-    NotImplementedError,
-    OverflowError,
-    Image.DecompressionBombError,
-)
-
-
-class PhotoError(ValueError):
-    """A file that cannot be read as a photo; the text is one sentence for the user."""
+# a side: a 93-megapixel original then costs no memory.
+DRAFT_SIDE = 512
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Pillow's own limit is a warning; the one here is stricter, and holds under threads.
+Image.MAX_IMAGE_PIXELS = None
 
 
-def read_photo(source: str | Path | bytes, draft_side: int = DRAFT_SIDE) -> Image.Image:
+class PhotoError(UserError):
+    """A file that cannot be read as a photo."""
+
+
+def read_photo(source: str | Path | bytes) -> Image.Image:
     """Open a photo as people see it.
 
     The EXIF orientation is applied, an animation gives its first frame, 16-bit grey levels are
@@ -40,39 +45,73 @@ def read_photo(source: str | Path | bytes, draft_side: int = DRAFT_SIDE) -> Imag
 
     Args:
         source: a path, or the bytes of a file.
-        draft_side: how many pixels a side are enough.
 
     Returns:
-        An RGB image, loaded, at the size of the file (a JPEG of at least twice `draft_side` is
-        decoded smaller, and still holds as many pixels a side).
+        An RGB picture at the size of the file (a JPEG of at least twice DRAFT_SIDE is decoded
+        smaller, and still holds as many pixels a side).
 
     Raises:
-        PhotoError: the file is not a photo, is broken, or has more than 40 megapixels.
+        PhotoError: whatever is wrong with the file.
     """
     try:
-        with (
-            # Pillow warns of a bomb at 89 megapixels; the limit below is stricter.
-            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
-            Image.open(
-                io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS
-            ) as image,
-        ):
-            image.draft("RGB", (draft_side, draft_side))
-            megapixels = image.width * image.height / 1e6
-            if megapixels > MAX_MEGAPIXELS:
-                raise PhotoError(
-                    f"This photo has {megapixels:.0f} megapixels; please use one of at most "
-                    f"{MAX_MEGAPIXELS}, or save it as JPEG."
-                )
+        with _opened(source) as file, Image.open(file, formats=FORMATS) as image:
+            _check_cost(image)
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return _to_rgb(_upright(image))
     except PhotoError:
         raise
-    except _BROKEN as error:
+    except Exception as error:  # each decoder raises its own kinds
         raise PhotoError(
             "This file is not a photo that can be read here; please use a JPEG, PNG, WebP, AVIF, "
             "GIF, BMP or TIFF file."
         ) from error
+
+
+def _opened(source: str | Path | bytes) -> BinaryIO:
+    if isinstance(source, bytes):
+        if not source:
+            raise PhotoError("This file is empty.")
+        return io.BytesIO(source)
+    try:
+        path = Path(source)
+        # A pipe would be waited for.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise PhotoError("This is not a file.")
+        if not path.stat().st_size:
+            raise PhotoError("This file is empty.")
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise PhotoError("This file is not there.") from error
+    except (OSError, ValueError) as error:
+        raise PhotoError(f"This file cannot be read ({type(error).__name__}).") from error
+
+
+def _check_cost(image: Image.Image) -> None:
+    """Refuse, by the header alone, what would cost too much; set how small a JPEG is decoded."""
+    if max(image.size) > MAX_LENGTH * min(image.size):
+        raise PhotoError(
+            f"This photo has {image.width} × {image.height} pixels; please use one that is at most "
+            f"{MAX_LENGTH} times as long as it is wide."
+        )
+    width, height = image.size
+    image.draft("RGB", (DRAFT_SIDE, DRAFT_SIDE))
+    # All of a progressive JPEG is in memory before any of it is made smaller.
+    if not image.info.get("progressive"):
+        width, height = image.size
+    if width * height > MAX_MEGAPIXELS * 1e6:
+        raise PhotoError(
+            f"This photo has {width * height / 1e6:.0f} megapixels; please use one of at most "
+            f"{MAX_MEGAPIXELS}, or save it as a JPEG that is not progressive."
+        )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn as EXIF says; where it is broken, leave the picture as it lies."""
+    try:
+        turn = TURNS.get(image.getexif().get(ORIENTATION))
+    except Exception:  # each field of another type raises its own kind
+        turn = None
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

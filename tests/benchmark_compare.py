@@ -32,7 +32,8 @@ from transformers import pipeline
 from data.categories import DESCRIPTIONS
 from data.labelled import SAMPLE
 from data.photos import read_photo
-from space.models.scoring import compare, load_models
+from space.models.checkpoints import load_models
+from space.pages.compare import compare
 from tests.clip_checkpoint import save_clip
 
 ROUNDS = 15
@@ -103,7 +104,7 @@ def plain_calls(clip: str) -> Callable[[Image.Image], object]:
 
 def demo_call(zero_shot: str) -> Callable[[Image.Image], object]:
     """The function behind /compare with this zero-shot checkpoint."""
-    models = load_models(zero_shot_name=zero_shot)
+    models = load_models(zero_shot=zero_shot)
     return lambda photo: compare(models, photo)
 
 

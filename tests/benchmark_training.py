@@ -31,7 +31,7 @@ from data.categories import CATEGORIES
 from data.labelled import add_dataset_arguments, load_photos
 from space.models.checkpoints import VGG16_CHECKPOINT
 from training import features
-from training.fine_tune import Recipe, TrainedLayers, train_stage
+from training.fine_tune import Hyperparameters, TrainedLayers, train_stage
 from training.network import (
     PREPARATION,
     PROCESSOR,
@@ -63,18 +63,18 @@ def epoch(photos: Dataset, unfreeze: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         features.CACHE = Path(folder)
         start = time.perf_counter()
-        seen = features.frozen_features(frozen, PROCESSOR, photos, copies=1)
+        seen = features.frozen_features(frozen, photos, copies=1)
         train_stage(
             layers,
             seen,
             None,
             Path(folder),
-            learning_rate=Recipe.learning_rate,
-            batch_size=Recipe.batch_size,
-            weight_decay=Recipe.weight_decay,
-            epochs=1,
-            seed=0,
             stop_after=1,
+            batch_size=Hyperparameters.batch_size,
+            learning_rate=Hyperparameters.learning_rate,
+            weight_decay=Hyperparameters.weight_decay,
+            num_train_epochs=1,
+            seed=0,
         )
         return time.perf_counter() - start
 

@@ -18,7 +18,8 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from space.models.scoring import Models, load_models
+from space.models.checkpoints import load_models
+from space.models.classifiers import Models
 from tests.clip_checkpoint import TINY, save_clip
 
 ROOT = Path(__file__).parents[1]
@@ -53,6 +54,8 @@ class RunningApp:
     url: str
     start_seconds: float
     process: subprocess.Popen
+    # Where it keeps what is uploaded.
+    uploads: Path
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +82,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() - start < 120, log.read_text()
             time.sleep(0.1)
-        yield RunningApp(url, time.monotonic() - start, process)
+        yield RunningApp(url, time.monotonic() - start, process, folder / "uploads")
         process.terminate()
         process.wait(timeout=20)
 

@@ -9,8 +9,7 @@ cores.
 
 import argparse
 import sys
-from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -19,8 +18,8 @@ import numpy as np
 import pandas as pd
 from datasets import concatenate_datasets
 
-from data.labelled import add_dataset_arguments, digests, load_photos
-from training.fine_tune import Recipe
+from data.labelled import add_dataset_arguments, load_photos
+from training.fine_tune import Hyperparameters, Task
 from training.network import build_model, trunk_weights
 from training.train_vgg import trunk_features
 from training.tune import cross_validate, folds
@@ -34,14 +33,13 @@ def main() -> None:
     splits = load_photos(arguments.dataset, skip_broken=arguments.skip_broken)
     photos = concatenate_datasets([splits["train"], splits["validation"]])
     trunk = trunk_weights(arguments.init)
-    features = trunk_features(trunk, photos, COPIES, unfreeze=1)
-    build = partial(build_model, trunk)
+    features_of = cache(partial(trunk_features, trunk, photos, COPIES))
     rows = []
     for seed in range(SEEDS):
-        parts = folds(np.array(photos["label"]), digests(photos), seed, PARTS)
+        task = Task(partial(build_model, trunk), features_of, EPOCHS, seed)
+        parts = folds(np.array(photos["label"]), list(photos["sha256"]), seed, PARTS)
         for unfreeze in (0, 1):
-            recipe = replace(Recipe(), unfreeze=unfreeze)
-            scores = cross_validate(build, features, recipe, parts, EPOCHS, seed)
+            scores = cross_validate(task, Hyperparameters(unfreeze=unfreeze), parts)
             rows.append({"seed": seed, "unfreeze": unfreeze, **scores.mean()})
             print(rows[-1], flush=True)
     table = pd.DataFrame(rows).pivot(index="seed", columns="unfreeze")

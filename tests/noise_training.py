@@ -45,12 +45,12 @@ def train_on_noise(folder: Path, epochs: int, kill_at: int = 0) -> int:
         train,
         Features(copies, labels, np.arange(PHOTOS, len(labels))),
         folder,
-        learning_rate=2e-4,
-        batch_size=8,
-        weight_decay=0.1,
-        epochs=epochs,
-        seed=0,
         stop_after=None,
+        batch_size=8,
+        learning_rate=2e-4,
+        weight_decay=0.1,
+        num_train_epochs=epochs,
+        seed=0,
     )
     return train.asked
 

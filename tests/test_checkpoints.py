@@ -3,7 +3,6 @@
 import json
 import shutil
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,14 @@ import pytest
 from space.models.checkpoints import (
     CLIP_CHECKPOINT,
     REVISIONS,
+    VGG16_CHECKPOINT,
     CheckpointError,
     find_checkpoint,
     load_vgg16,
     load_zero_shot,
 )
+from space.models.engine import digest
+from space.report.report import accuracy_of
 from tests.loopback_hub import LoopbackHub, run_with_hub
 
 IDENTITY = """
@@ -23,7 +25,7 @@ import json, time
 from dataclasses import asdict
 from space.models.checkpoints import load_zero_shot
 start = time.monotonic()
-identity = load_zero_shot()[1]
+identity = load_zero_shot().identity
 print(json.dumps(asdict(identity) | {"seconds": time.monotonic() - start}))
 """
 FIND = """
@@ -58,12 +60,12 @@ def test_clip_is_fetched_from_the_commit_that_holds_safetensors(
     repository = f"models/{CLIP_CHECKPOINT}"
     with LoopbackHub({f"{repository}@main": pickles, f"{repository}@{commit}": converted}) as hub:
         identity = _printed(IDENTITY, hub.url, tmp_path)
-        assert (identity["model"], identity["revision"]) == ("CLIP", commit)
+        assert (identity["name"], identity["weights"]) == ("CLIP", digest(small_clip))
         assert not any("pytorch_model" in path for path in hub.asked)
 
         # What is in the cache is used without asking the Hub.
         hub.asked.clear()
-        assert _printed(IDENTITY, hub.url, tmp_path)["model"] == "CLIP"
+        assert _printed(IDENTITY, hub.url, tmp_path)["name"] == "CLIP"
         assert hub.asked == []
 
 
@@ -86,8 +88,8 @@ def test_hub_without_the_repository_or_without_safetensors_is_named(tmp_path: Pa
 
 def test_folder_is_used_as_it_is(small_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZERO_SHOT_MODEL", str(small_clip))
-    _, identity = load_zero_shot()
-    assert identity.model == "CLIP" and not identity.stands_in
+    identity = load_zero_shot().identity
+    assert identity.name == "CLIP" and not identity.stands_in
     # The page names the folder, not the place on the server.
     assert identity.checkpoint == small_clip.name
     assert identity.bytes == (small_clip / "model.safetensors").stat().st_size
@@ -97,16 +99,14 @@ def test_without_clip_the_bundled_model_stands_in_and_says_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ZERO_SHOT_MODEL", "user/name")
-    start = time.monotonic()
-    _, identity = load_zero_shot()
-    assert time.monotonic() - start < 15
-    assert identity.model == "ConSE"
+    identity = load_zero_shot().identity
+    assert identity.name == "ConSE"
     assert identity.stands_in.startswith("user/name is not in the cache")
 
 
 def test_folder_that_is_no_clip_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZERO_SHOT_MODEL", str(tmp_path))
-    assert "is not a CLIP checkpoint" in load_zero_shot()[1].stands_in
+    assert "is not a CLIP checkpoint" in load_zero_shot().identity.stands_in
 
 
 @pytest.mark.parametrize("name", ["user/name", "no/such/folder"])
@@ -118,3 +118,18 @@ def test_missing_vgg16_ends_in_one_sentence(name: str, monkeypatch: pytest.Monke
 
 def test_find_checkpoint_takes_a_folder(tmp_path: Path) -> None:
     assert find_checkpoint(str(tmp_path)) == tmp_path
+
+
+def test_same_weights_are_the_same_model_wherever_they_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder and the Hub's cache, which names a checkpoint by its commit."""
+    cached = tmp_path / "models--user--vgg16"
+    shutil.copytree(VGG16_CHECKPOINT, cached / "snapshots" / ("a" * 40))
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("a" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    models = [load_vgg16(), load_vgg16("user/vgg16")]
+    assert [model.identity.checkpoint for model in models] == ["vgg16", "user/vgg16"]
+    assert models[0].identity.weights == models[1].identity.weights
+    assert accuracy_of(models[0]) == accuracy_of(models[1]) is not None

@@ -1,27 +1,28 @@
 """The classifiers' scores are those of transformers' own pipelines; texts are read as they come."""
 
+import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.special import log_softmax, softmax
 from timm.data import ImageNetInfo
-from transformers import pipeline
+from timm.models import get_pretrained_cfg
+from transformers import TimmWrapperConfig, TimmWrapperForImageClassification, pipeline
 
 from data.categories import CATEGORIES, DESCRIPTIONS
 from data.labelled import SAMPLE, load_photos
 from data.photos import read_photo
-from space import engine
-from space.models.checkpoints import BUNDLED, VGG16_CHECKPOINT
-from space.models.classifiers import (
-    CLIP,
-    ConSE,
-    ImageClassifier,
-    picture,
-    prepare,
-    zero_shot_scores,
-)
+from data.texts import STUDY
+from space.models import engine
+from space.models.checkpoints import BUNDLED, VGG16_CHECKPOINT, load_vgg16, load_zero_shot
+from space.models.classifiers import Model, Models, ZeroShot, by_name
+from space.models.encoders import CLIP, ConSE, Encoder
+from space.models.pixels import picture, prepare
+from space.pages.compare import compare
 
 TEXTS = list(DESCRIPTIONS.values())
 PHOTOS = [file for file in sorted(SAMPLE.glob("*/*.jpg")) if file.stem.endswith("-1")]
@@ -42,22 +43,9 @@ def photo() -> Image.Image:
     return read_photo(PHOTOS[0]).resize((500, 320))
 
 
-def test_scores_are_the_softmax_of_scaled_cosines() -> None:
-    rng = np.random.default_rng(0)
-    image, texts = rng.normal(size=(4, 16)), rng.normal(size=(3, 16))
-    image /= np.linalg.norm(image, axis=1, keepdims=True)
-    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
-    similarities, shares = zero_shot_scores(image, texts, 100.0)
-    expected = torch.nn.functional.cosine_similarity(
-        torch.tensor(image)[:, None], torch.tensor(texts)[None], dim=-1
-    )
-    np.testing.assert_allclose(similarities, expected, atol=1e-12)
-    np.testing.assert_allclose(shares, (100 * expected).softmax(-1), atol=1e-12)
-
-
 @pytest.mark.parametrize("size", [(500, 320), (224, 224), (100, 400)])
 def test_clip_equals_the_zero_shot_pipeline(
-    clip: CLIP, small_clip: Path, photo: Image.Image, size: tuple[int, int]
+    small_clip: Path, photo: Image.Image, size: tuple[int, int]
 ) -> None:
     photo = photo.resize(size)
     plain = pipeline("zero-shot-image-classification", model=str(small_clip), device="cpu")
@@ -65,12 +53,22 @@ def test_clip_equals_the_zero_shot_pipeline(
         row["label"]: row["score"]
         for row in plain(photo, candidate_labels=TEXTS, hypothesis_template="{}")
     }
-    _, shares = zero_shot_scores(
-        clip.encode_photos(prepare([photo], clip.processor))[0],
-        clip.encode_texts(tuple(TEXTS)),
-        clip.logit_scale,
-    )
-    np.testing.assert_allclose(shares, [expected[text] for text in TEXTS], atol=1e-5)
+    probabilities = _probabilities(load_zero_shot(str(small_clip)), [photo])[0]
+    np.testing.assert_allclose(probabilities, [expected[text] for text in TEXTS], atol=1e-5)
+
+
+def test_several_texts_of_a_category_are_averaged(clip: CLIP, photo: Image.Image) -> None:
+    """And what it is bound to does not change the model that it was made of."""
+    study = load_zero_shot(str(clip.folder))
+    before = study.weights.copy()
+    model = study.with_texts({"cup": ["a cup", "a mug"], "watch": ["a watch"]})
+    assert model.categories == ["cup", "watch"]
+    mean = clip.encode_texts(("a cup", "a mug")).mean(0)
+    np.testing.assert_allclose(model.weights[0], mean / np.linalg.norm(mean), atol=1e-6)
+    embedding = clip.encode_photos(prepare([photo], clip.processor))
+    expected = clip.logit_scale * embedding @ model.weights.T
+    np.testing.assert_allclose(model.logits(prepare([photo], clip.processor)), expected, atol=1e-4)
+    np.testing.assert_array_equal(study.weights, before)
 
 
 def test_clip_texts_are_encoded_once(clip: CLIP) -> None:
@@ -81,7 +79,7 @@ def test_clip_texts_are_encoded_once(clip: CLIP) -> None:
         nonlocal passes
         passes += 1
 
-    hook = clip.model.text_model.register_forward_hook(count)
+    hook = clip._model.text_model.register_forward_hook(count)
     np.testing.assert_array_equal(clip.encode_texts(("a watch", "a cup")), first[::-1])
     assert passes == 0
     clip.encode_texts(("a cup", "a new text"))
@@ -118,39 +116,40 @@ def plain() -> np.ndarray:
     return np.array([[score[name] for name in CATEGORIES] for score in scores])
 
 
-def _probabilities() -> np.ndarray:
-    classifier = ImageClassifier(VGG16_CHECKPOINT)
-    assert classifier.categories == CATEGORIES
-    return classifier.classify(prepare([*map(read_photo, PHOTOS)], classifier.processor))
+def _probabilities(model: Model, photos: list[Image.Image]) -> np.ndarray:
+    return softmax(model.logits(prepare(photos, model.processor)), axis=1)
+
+
+def _of_bundled() -> np.ndarray:
+    model = load_vgg16(str(VGG16_CHECKPOINT))
+    assert model.categories == CATEGORIES
+    return _probabilities(model, [*map(read_photo, PHOTOS)])
 
 
 def test_bundled_vgg16_equals_the_pipeline_through_torch(
     plain: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In float32, where the processor might be faster in bfloat16."""
     monkeypatch.setattr(engine, "openvino", None)
-    np.testing.assert_allclose(_probabilities(), plain, atol=1e-5)
+    monkeypatch.setattr(engine, "bfloat16_pays", lambda device: False)
+    np.testing.assert_allclose(_of_bundled(), plain, atol=1e-5)
 
 
+@pytest.mark.skipif(not engine.uses_openvino(), reason="integers run through OpenVINO alone")
 def test_bundled_vgg16_keeps_the_pipelines_answers_in_int8(plain: np.ndarray) -> None:
-    ours = _probabilities()
+    ours = _of_bundled()
     np.testing.assert_allclose(ours.sum(1), 1, atol=1e-5)
     assert 1e-4 < np.abs(ours - plain).max() < 0.35
     assert np.abs(ours - plain).mean() < 0.01
     assert (ours.argmax(1) == plain.argmax(1)).mean() >= 0.95
 
 
-def test_bundled_vgg16_and_stand_in_know_the_bundled_sample(conse: ConSE) -> None:
+def test_bundled_models_know_the_bundled_sample(models: Models) -> None:
     """Far above the 1 in 7 of chance, on photos of another kind than those learned from."""
-    classifier = ImageClassifier(VGG16_CHECKPOINT)
-    texts = conse.encode_texts(tuple(TEXTS))
     photos = [read_photo(file) for file in PHOTOS]
     labels = np.array([CATEGORIES.index(file.parent.name) for file in PHOTOS])
-    probabilities = classifier.classify(prepare(photos, classifier.processor))
-    similarities, _ = zero_shot_scores(
-        conse.encode_photos(prepare(photos, conse.processor)), texts, 1
-    )
-    assert (probabilities.argmax(1) == labels).mean() >= 0.5
-    assert (similarities.argmax(1) == labels).mean() >= 0.5
+    for model in models:
+        assert (_probabilities(model, photos).argmax(1) == labels).mean() >= 0.5
 
 
 def test_conse_is_the_mean_of_class_names_weighted_by_posteriors(
@@ -178,11 +177,12 @@ def test_logit_scale_of_the_stand_in_is_the_best_on_real_photos(
 ) -> None:
     photos = load_photos(flipkart / "products.csv")["validation"]
     embeddings = conse.encode_photos(prepare(photos["image"], conse.processor))
-    texts, labels = conse.encode_texts(tuple(TEXTS)), list(photos["label"])
+    similarities = embeddings @ ZeroShot(conse, STUDY, None).weights.T
+    labels = list(photos["label"])
 
     def cross_entropy(logit_scale: float) -> float:
-        _, shares = zero_shot_scores(embeddings, texts, logit_scale)
-        return -np.log(shares[np.arange(len(labels)), labels]).mean()
+        logs = log_softmax(logit_scale * similarities, axis=1)
+        return -logs[np.arange(len(labels)), labels].mean()
 
     best = min(cross_entropy(scale) for scale in range(5, 60))
     assert cross_entropy(conse.logit_scale) == pytest.approx(best, abs=0.02)
@@ -196,7 +196,76 @@ def test_each_model_shows_the_picture_that_it_saw(clip: CLIP, conse: ConSE) -> N
     seen = picture(prepare([photo], clip.processor)[0], clip.processor)
     assert seen.size == (224, 224)
     assert max(abs(a - b) for a, b in zip(seen.getpixel((2, 112)), (0, 0, 255), strict=True)) < 3
-    for processor in (ImageClassifier(VGG16_CHECKPOINT).processor, conse.processor):
+    for processor in (load_vgg16().processor, conse.processor):
         letterboxed = picture(prepare([photo], processor)[0], processor)
         assert letterboxed.size == (224, 224)
         assert letterboxed.getpixel((5, 112))[0] > 240 > letterboxed.getpixel((5, 10))[0]
+
+
+def test_categories_are_mapped_by_name(models: Models, tmp_path: Path) -> None:
+    """The same network with its labels stored in reverse answers the same."""
+    torch.manual_seed(0)
+    for order, folder in (
+        (CATEGORIES, tmp_path / "forward"),
+        (CATEGORIES[::-1], tmp_path / "reverse"),
+    ):
+        labels = dict(enumerate(order))
+        config = TimmWrapperConfig(
+            architecture="test_resnet",
+            pretrained_cfg=get_pretrained_cfg("test_resnet").to_dict(),
+            id2label=labels,
+            label2id={name: index for index, name in labels.items()},
+        )
+        network = TimmWrapperForImageClassification(config)
+        if order is CATEGORIES:
+            weights = network.state_dict()
+        else:
+            head = ("timm_model.fc.weight", "timm_model.fc.bias")
+            network.load_state_dict(weights | {name: weights[name].flip(0) for name in head})
+        network.save_pretrained(folder)
+    photo = read_photo(PHOTOS[0])
+    answers = [
+        compare(models._replace(vgg16=load_vgg16(str(tmp_path / name))), photo)
+        for name in ("forward", "reverse")
+    ]
+    assert answers[0][0] == pytest.approx(answers[1][0], abs=1e-5)
+    assert list(answers[0][0]) != list(answers[1][0])
+    assert answers[0][1] == pytest.approx(answers[1][1], abs=1e-6)
+    logits = np.arange(14.0).reshape(2, 7)
+    np.testing.assert_array_equal(by_name(logits, CATEGORIES[::-1], CATEGORIES), logits[:, ::-1])
+
+
+@pytest.mark.parametrize("model", ["clip", "conse"])
+def test_long_texts_do_not_fail_while_others_are_measured(
+    model: str, request: pytest.FixtureRequest
+) -> None:
+    """A tokenizer keeps the truncation of its last call, whoever made it."""
+    encoder: Encoder = request.getfixturevalue(model)
+    texts = [f"{number} " + "word " * 700 for number in range(12)]
+    with ThreadPoolExecutor(4) as threads:
+        encoded = [threads.submit(encoder.encode_texts, (text,)) for text in texts]
+        cut = [threads.submit(encoder.is_cut, text) for text in texts * 20]
+        assert all(future.result() for future in cut)
+        together = np.concatenate([future.result() for future in encoded])
+    encoder._encode_text.cache_clear()
+    alone = np.concatenate([encoder.encode_texts((text,)) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+@pytest.mark.skipif(not engine.uses_openvino(), reason="OpenVINO does not run here")
+def test_network_that_openvino_cannot_convert_is_one_line_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Odd(torch.nn.Module):
+        device = torch.device("cpu")
+
+    def forward(_: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.svdvals(pixels.flatten(1))[None]
+
+    shape = torch.Size([1, 3, 4, 4])
+    with caplog.at_level(logging.WARNING, "space.models.engine"):
+        network = engine.fastest(Odd(), forward, shape, exact=True)
+    assert network(torch.ones(shape)).shape == (1, 1)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    message = caplog.records[0].getMessage()
+    assert message.startswith("OpenVINO cannot") and "\n" not in message

@@ -15,11 +15,19 @@ from datasets import Dataset
 from data.categories import CATEGORIES
 from data.labelled import SAMPLE, load_photos
 from data.photos import read_photo
-from space import engine
-from space.models.checkpoints import BUNDLED, VGG16_CHECKPOINT
-from space.models.classifiers import CLIP, ConSE, ImageClassifier, prepare
-from space.models.engine import QUANTISED, OpenVINONetwork, TorchNetwork, fastest
+from space.models import engine
+from space.models.checkpoints import BUNDLED, VGG16_CHECKPOINT, load_vgg16
+from space.models.encoders import CLIP, ConSE
+from space.models.engine import QUANTISED, OpenVINONetwork, TorchNetwork, fastest, load_quantised
+from space.models.pixels import prepare
 from training.quantise import compare_with_float32, in_words, quantise, with_section
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests are of the processor, which a machine with a GPU would not choose."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
 
 PHOTOS = [read_photo(file) for file in sorted(SAMPLE.glob("*/*-1.jpg"))]
 
@@ -58,41 +66,57 @@ def test_zero_shot_embeddings_are_torchs(
     )
 
 
-def test_network_that_openvino_cannot_read_runs_through_torch() -> None:
-    model = torch.nn.Identity()
-    model.device = torch.device("cpu")
+def test_network_that_openvino_cannot_read_runs_through_torch(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     network = fastest(
-        model,
+        torch.nn.Identity(),
         lambda _, pixels: torch.linalg.eigvals(pixels[:, 0]).real,
         torch.Size((1, 3, 4, 4)),
         exact=True,
     )
     assert isinstance(network, TorchNetwork)
+    (record,) = caplog.records
+    assert "OpenVINO cannot run this network" in record.message and "\n" not in record.message
     pixels = 3 * torch.eye(4).expand(2, 3, 4, 4)
     np.testing.assert_allclose(network(pixels), np.full((2, 4), 3), atol=1e-6)
 
 
+def test_torch_is_exact_where_it_is_asked_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "bfloat16_pays", lambda device: device == "cpu")
+    torch.manual_seed(0)
+    layer, pixels = torch.nn.Conv2d(3, 8, 4).requires_grad_(False), torch.rand(2, 3, 4, 4)
+    expected = layer(pixels).numpy()
+    exact, fast = (
+        TorchNetwork(layer, torch.nn.Module.__call__, exact=exact)(pixels)
+        for exact in (True, False)
+    )
+    np.testing.assert_allclose(exact, expected, atol=1e-6)
+    assert fast.dtype == np.float32 and 1e-6 < np.abs(fast - expected).max() < 0.02
+    assert layer.weight.dtype == torch.float32
+
+
 def test_visitors_at_the_same_time_get_their_own_answers() -> None:
-    classifier = ImageClassifier(VGG16_CHECKPOINT)
-    pixels = [prepare([photo], classifier.processor) for photo in PHOTOS[:8]]
-    expected = [classifier.classify(photo) for photo in pixels]
+    model = load_vgg16(str(VGG16_CHECKPOINT))
+    pixels = [prepare([photo], model.processor) for photo in PHOTOS[:8]]
+    expected = [model.logits(photo) for photo in pixels]
     with ThreadPoolExecutor(4) as pool:
-        np.testing.assert_allclose(list(pool.map(classifier.classify, pixels)), expected, atol=1e-6)
+        np.testing.assert_allclose(list(pool.map(model.logits, pixels)), expected, atol=1e-5)
 
 
 def test_quantised_network_of_other_weights_or_torn_is_not_used(
     quantised: Path, tmp_path: Path
 ) -> None:
-    assert engine.quantised(quantised) is not None
+    assert load_quantised(quantised) is not None
     other = shutil.copytree(quantised, tmp_path / "other")
     weights = bytearray((other / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (other / "model.safetensors").write_bytes(weights)
-    assert engine.quantised(other) is None
+    assert load_quantised(other) is None
     torn = shutil.copytree(quantised, tmp_path / "torn")
     file = torn / QUANTISED
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    assert engine.quantised(torn) is None
+    assert load_quantised(torn) is None
 
 
 def test_quantised_network_keeps_first_choices(quantised: Path) -> None:
@@ -102,10 +126,36 @@ def test_quantised_network_keeps_first_choices(quantised: Path) -> None:
     assert figures["same_choice"] >= 0.9
     assert 0 < figures["probability_difference"] < 0.02
     labels = np.array(photos["label"])
-    classifier = ImageClassifier(quantised)
-    said = classifier.classify(prepare(photos["image"], classifier.processor)).argmax(1)
-    assert classifier.categories == CATEGORIES
-    assert figures["accuracy"] == (said == labels).mean()
+    model = load_vgg16(str(quantised))
+    choices = model.logits(prepare(photos[:]["image"], model.processor)).argmax(1)
+    assert figures["accuracy"] == (choices == labels).mean()
+
+
+def test_machine_with_a_gpu_measures_integers_and_does_not_run_them(
+    quantised: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert engine.quantised(quantised) is None
+    figures = compare_with_float32(quantised, _some(load_photos()["test"], 4))
+    assert figures["n"] == 4 and 0 < figures["probability_difference"] < 0.05
+
+
+def test_categories_are_those_of_the_names_not_of_the_places(
+    quantised: Path, tmp_path: Path
+) -> None:
+    photos = _some(load_photos()["test"], 14)
+    turned = shutil.copytree(quantised, tmp_path / "turned")
+    config = json.loads((turned / "config.json").read_text())
+    names = [*CATEGORIES[1:], CATEGORIES[0]]
+    config["id2label"] = {str(index): name for index, name in enumerate(names)}
+    config["label2id"] = {name: index for index, name in enumerate(names)}
+    (turned / "config.json").write_text(json.dumps(config))
+    # What it gave a category, it gives the next one now.
+    before, after = (
+        np.array(compare_with_float32(folder, photos)["confusion_matrix"])
+        for folder in (quantised, turned)
+    )
+    np.testing.assert_array_equal(after, np.roll(before, 1, axis=1))
 
 
 def test_first_choices_on_real_photos_are_those_of_float32(flipkart: Path) -> None:
@@ -127,7 +177,7 @@ def test_bundled_card_says_what_the_quantised_network_is_worth() -> None:
 
 def test_bundled_network_fits_the_bundled_weights() -> None:
     assert (VGG16_CHECKPOINT / QUANTISED).exists()
-    assert engine.quantised(VGG16_CHECKPOINT) is not None
+    assert load_quantised(VGG16_CHECKPOINT) is not None
 
 
 def test_nothing_is_reported_to_openvinos_makers() -> None:

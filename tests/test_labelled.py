@@ -17,10 +17,10 @@ from PIL import Image as PILImage
 
 from data.categories import CATEGORIES, DESCRIPTIONS
 from data.labelled import SAMPLE, add_corrections, load_photos, summary
+from data.photos import PhotoError, read_photo
 from data.sources import DataError
 from space.models.checkpoints import CheckpointError
 from tests.loopback_hub import LoopbackHub, run_with_hub
-from training import train_vgg
 
 RAW = Image(decode=False)
 PER_CATEGORY = 10
@@ -65,11 +65,42 @@ def test_descriptions_are_the_studys() -> None:
 
 def test_features_are_image_label_description(shop: Path) -> None:
     photos = load_photos(shop / "products.csv")
-    features = photos["train"].features
-    assert features["image"] == Image(mode="RGB")
-    assert features["label"] == ClassLabel(names=CATEGORIES)
+    assert photos["train"].features["label"] == ClassLabel(names=CATEGORIES)
     row = photos["test"][0]
     assert row["image"].mode == "RGB" and row["description"].startswith("photo ")
+    file = shop / row["name"]
+    assert file.parent.name == "Images" and file.suffix == ".png"
+    assert row["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_network_is_shown_what_the_demo_shows(tmp_path: Path) -> None:
+    """A transparent cut-out is on white, 16-bit grey is scaled, a rotated photo is upright."""
+    exif = PILImage.Exif()
+    exif[0x0112] = 6
+    grey = np.full((8, 8), 60000, dtype=np.uint16)
+    files = {
+        "cut-out.png": (PILImage.new("RGBA", (8, 8), (0, 0, 0, 0)), {}),
+        "grey.png": (PILImage.fromarray(grey), {}),
+        "turned.jpg": (PILImage.new("RGB", (16, 8)), {"exif": exif}),
+    }
+    for name, (picture, options) in files.items():
+        (tmp_path / "watches").mkdir(exist_ok=True)
+        picture.save(tmp_path / "watches" / name, **options)
+    shown = {row["name"]: row["image"] for row in load_photos(tmp_path, all_test=True)["test"]}
+    assert shown["watches/cut-out.png"].getpixel((4, 4)) == (255, 255, 255)
+    assert shown["watches/grey.png"].getpixel((4, 4)) == (233, 233, 233)
+    assert shown["watches/turned.jpg"].size == (8, 16)
+    for name, picture in shown.items():
+        assert np.array_equal(picture, read_photo(tmp_path / name))
+
+
+def test_columns_decode_no_picture_and_what_breaks_later_is_named(shop: Path) -> None:
+    photos = load_photos(shop / "products.csv")["train"]
+    gone = shop / photos[0]["name"]
+    gone.write_bytes(b"")
+    assert len(set(photos["sha256"])) > 40 and photos["name"][0] == f"Images/{gone.name}"
+    with pytest.raises(PhotoError, match=f"{gone.name}: This file is empty"):
+        photos[0]
 
 
 def test_both_csv_layouts_and_the_folder_give_the_same_splits(shop: Path, tmp_path: Path) -> None:
@@ -107,7 +138,7 @@ def test_faults_of_a_zip_are_named(archive: Path) -> None:
     with ZipFile(archive) as opened:
         start = opened.getinfo("my shop/watches/6-0.png").header_offset + 60
     archive.write_bytes(content[:start] + bytes(20) + content[start + 20 :])
-    with pytest.raises(DataError, match=r"1 photos .*shop\.zip/my shop/watches/6-0\.png"):
+    with pytest.raises(DataError, match=r"shop\.zip: 1 photos .*first my shop/watches/6-0\.png"):
         load_photos(archive)
     assert sum(load_photos(archive, skip_broken=True).num_rows.values()) == 7 * PER_CATEGORY - 1
     archive.write_bytes(content[: len(content) // 2])
@@ -154,6 +185,8 @@ def test_training_takes_corrections(
     capsys: pytest.CaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    from training import train_vgg
+
     options = {"--dataset": archive, "--corrections": corrections, "--init": "nowhere"}
     arguments = [str(part) for option in options.items() for part in option]
     monkeypatch.setattr("sys.argv", ["train_vgg.py", *arguments])
@@ -189,7 +222,8 @@ def test_hub_data_set_gives_the_same_splits(shop: Path, tmp_path: Path) -> None:
     )
     with LoopbackHub({"datasets/user/name@main": repository}) as hub:
         printed = run_with_hub(
-            "import json; from data.labelled import load_photos; from tests.test_load import contents;"
+            "import json; from data.labelled import load_photos;"
+            "from tests.test_labelled import contents;"
             "print(json.dumps(contents(load_photos('user/name'))))",
             hub.url,
             tmp_path,
@@ -214,8 +248,8 @@ def _set(value: str, *columns: str) -> Callable[[pd.DataFrame], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda table: table.drop(columns="main_category"), "needs the columns image and main_cat"),
-        (lambda table: table.drop(columns="image"), "needs the columns image"),
+        (lambda table: table.drop(columns="main_category"), "needs the column main_category"),
+        (lambda table: table.drop(columns="image"), "needs the column image"),
         (_set("garden", "main_category"), "unknown category 'garden'"),
         (_set("none.png", "path_image", "image"), "1 photos are missing or unreadable.*none.png"),
         (lambda table: table[table["main_category"] != "watches"], "watches has 0 different"),

@@ -3,15 +3,18 @@
 import json
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from datasets import Dataset, Image
 from huggingface_hub import DatasetCard, ModelCard
 from transformers import pipeline
 
 from data.categories import CATEGORIES
-from data.labelled import SAMPLE, fingerprint, load_photos
+from data.labelled import SAMPLE, load_photos
 from space.models.checkpoints import VGG16_CHECKPOINT
+from space.models.engine import digest
 from tests.conftest import ROOT
 from tests.loopback_hub import READ_TOKEN, WRITE_TOKEN, LoopbackHub, run_with_hub, with_hub
 
@@ -27,27 +30,37 @@ import os
 os.environ["VGG16_MODEL"] = "user/name"
 from space.models.checkpoints import load_vgg16
 from space.models.engine import quantised
-classifier, identity = load_vgg16()
-print(identity.checkpoint, identity.revision, quantised(classifier.folder) is not None)
+model = load_vgg16()
+print(model.identity.checkpoint, model.identity.weights, quantised(model.folder) is not None)
 """
 LOAD = """
 import json
 from datasets import load_dataset
-from data.labelled import fingerprint
+from tests.test_publish import digests
 photos = load_dataset("user/name")
 names = photos["train"].features["label"].names
-print(json.dumps([names, {split: fingerprint(rows) for split, rows in photos.items()}]))
+print(json.dumps([names, {split: digests(rows) for split, rows in photos.items()}]))
 """
 LOAD_AGAIN = """
 import json
-from data.labelled import fingerprint, load_photos
+from data.labelled import load_photos
+from tests.test_publish import digests
 photos = load_photos("user/name")
-print(json.dumps({split: fingerprint(rows) for split, rows in photos.items()}))
+print(json.dumps({split: digests(rows) for split, rows in photos.items()}))
 """
 DOWNLOAD = """
 from huggingface_hub import snapshot_download
 print(snapshot_download("user/name", repo_type="space"))
 """
+
+
+def digests(photos: Dataset) -> list[list]:
+    """The SHA-256 of each photo's bytes, and its label."""
+    files = photos.cast_column("image", Image(decode=False))
+    return [
+        [sha256(row["bytes"] or Path(row["path"]).read_bytes()).hexdigest(), label]
+        for row, label in zip(files["image"], files["label"], strict=True)
+    ]
 
 
 def run_script(
@@ -66,7 +79,7 @@ def run_script(
 @pytest.fixture(scope="module")
 def model_hub(tmp_path_factory: pytest.TempPathFactory) -> LoopbackHub:
     """A Hub to which the bundled checkpoint was published, privately."""
-    command = ["training/publish.py", "user/name", "--folder", "space/vgg16", "--private"]
+    command = ["training/publish.py", "model", "user/name", "--folder", "space/vgg16", "--private"]
     with LoopbackHub({}) as hub:
         run = run_script(*command, url=hub.url, home=tmp_path_factory.mktemp("home"))
         assert run.returncode == 0, run.stderr
@@ -85,9 +98,8 @@ def test_pipeline_answers_from_the_hub_as_from_the_folder(
 
 def test_demo_shows_the_published_model(model_hub: LoopbackHub, tmp_path: Path) -> None:
     printed = run_with_hub(IDENTITY, model_hub.url, tmp_path).split()
-    sha = model_hub.repositories["models/user/name", "main"].sha
-    # In 8-bit integers, which came along.
-    assert printed == ["user/name", sha, "True"]
+    # In 8-bit integers, which came along; the same weights, wherever they lie.
+    assert printed == ["user/name", digest(VGG16_CHECKPOINT), "True"]
 
 
 def test_model_is_one_commit_with_a_card(model_hub: LoopbackHub) -> None:
@@ -105,7 +117,7 @@ def test_model_is_one_commit_with_a_card(model_hub: LoopbackHub) -> None:
 def test_repository_that_exists_gets_a_new_commit(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"new")
     (tmp_path / "config.json").write_text("{}")
-    command = ["training/publish.py", "user/name", "--folder", str(tmp_path)]
+    command = ["training/publish.py", "model", "user/name", "--folder", str(tmp_path)]
     with LoopbackHub({"models/user/name@main": VGG16_CHECKPOINT}) as hub:
         assert run_script(*command, url=hub.url, home=tmp_path).returncode == 0
         assert len(hub.commits) == 1
@@ -119,14 +131,14 @@ def test_repository_that_exists_gets_a_new_commit(tmp_path: Path) -> None:
 
 def test_data_set_is_loaded_as_it_was_published(tmp_path: Path) -> None:
     with LoopbackHub({}) as hub:
-        run = run_script("data/publish.py", "user/name", url=hub.url, home=tmp_path)
+        run = run_script("training/publish.py", "photos", "user/name", url=hub.url, home=tmp_path)
         assert run.returncode == 0, run.stderr
         names, found = json.loads(run_with_hub(LOAD, hub.url, tmp_path).splitlines()[-1])
         again = json.loads(run_with_hub(LOAD_AGAIN, hub.url, tmp_path).splitlines()[-1])
         card = DatasetCard(hub.files("datasets/user/name")["README.md"].decode())
         assert len(hub.commits) == 1
     assert names == CATEGORIES
-    expected = {split: fingerprint(rows) for split, rows in load_photos().items()}
+    expected = {split: digests(rows) for split, rows in load_photos().items()}
     assert found == expected
     # The loader splits anew, by content: the same photos are in each split.
     assert again.keys() == expected.keys() and again == expected
@@ -135,7 +147,7 @@ def test_data_set_is_loaded_as_it_was_published(tmp_path: Path) -> None:
 
 
 def test_other_photos_get_a_card_of_their_own(tmp_path: Path) -> None:
-    command = ["data/publish.py", "user/name", "--dataset", str(SAMPLE)]
+    command = ["training/publish.py", "photos", "user/name", "--dataset", str(SAMPLE)]
     with LoopbackHub({}) as hub:
         run = run_script(*command, url=hub.url, home=tmp_path)
         assert run.returncode == 0, run.stderr
@@ -145,7 +157,7 @@ def test_other_photos_get_a_card_of_their_own(tmp_path: Path) -> None:
 
 def test_space_is_the_repository_without_its_tests(tmp_path: Path) -> None:
     with LoopbackHub({}) as hub:
-        run = run_script("space/publish.py", "user/name", url=hub.url, home=tmp_path)
+        run = run_script("training/publish.py", "demo", "user/name", url=hub.url, home=tmp_path)
         assert run.returncode == 0, run.stderr
         fetched = Path(run_with_hub(DOWNLOAD, hub.url, tmp_path).splitlines()[-1])
     files = {file.relative_to(fetched).as_posix() for file in fetched.rglob("*") if file.is_file()}
@@ -164,7 +176,9 @@ def test_space_is_the_repository_without_its_tests(tmp_path: Path) -> None:
 )
 def test_token_that_does_not_do_is_one_sentence(token: str, reason: str, tmp_path: Path) -> None:
     with LoopbackHub({}) as hub:
-        run = run_script("space/publish.py", "user/name", url=hub.url, home=tmp_path, token=token)
+        run = run_script(
+            "training/publish.py", "demo", "user/name", url=hub.url, home=tmp_path, token=token
+        )
     assert run.returncode == 1
     assert reason in run.stderr and run.stderr.count("\n") == 1
     assert not token or token not in run.stderr + run.stdout
@@ -172,7 +186,7 @@ def test_token_that_does_not_do_is_one_sentence(token: str, reason: str, tmp_pat
 
 def test_connection_lost_halfway_publishes_nothing(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(bytes(10**7))
-    command = ["training/publish.py", "user/name", "--folder", str(tmp_path)]
+    command = ["training/publish.py", "model", "user/name", "--folder", str(tmp_path)]
     with LoopbackHub({}, cut=True) as hub:
         run = run_script(*command, url=hub.url, home=tmp_path)
         assert hub.commits == []
@@ -182,12 +196,14 @@ def test_connection_lost_halfway_publishes_nothing(tmp_path: Path) -> None:
 
 
 def test_hub_out_of_reach_is_one_sentence(tmp_path: Path) -> None:
-    run = run_script("data/publish.py", "user/name", url="http://127.0.0.1:9", home=tmp_path)
+    run = run_script(
+        "training/publish.py", "photos", "user/name", url="http://127.0.0.1:9", home=tmp_path
+    )
     assert run.returncode == 1 and "Traceback" not in run.stderr
     assert "the connection to the Hub was lost" in run.stderr
 
 
 def test_folder_without_a_model_is_named(tmp_path: Path) -> None:
-    command = ["training/publish.py", "user/name", "--folder", str(tmp_path)]
+    command = ["training/publish.py", "model", "user/name", "--folder", str(tmp_path)]
     run = run_script(*command, url="http://127.0.0.1:9", home=tmp_path)
     assert run.returncode == 1 and "holds no trained model" in run.stderr

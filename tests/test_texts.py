@@ -6,19 +6,24 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from datasets import concatenate_datasets
 from safetensors.numpy import load_file
+from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from data.categories import CATEGORIES, DESCRIPTIONS
-from data.labelled import SAMPLE, digests, load_photos
-from data.texts import BETTER, CANDIDATES, STUDY, Texts, TextsError, load_texts
-from space.models.classifiers import CLIP, category_embeddings, prepare, zero_shot_scores
-from space.models.scoring import Models
-from space.report.report import EMBEDDINGS, REPORT, read_predictions
+from data.labelled import SAMPLE, load_photos
+from data.texts import BETTER, STUDY, Texts, TextsError, load_texts
+from space.models.classifiers import Identity, Models, ZeroShot
+from space.models.encoders import CLIP
+from space.models.pixels import prepare
 from training import search_texts
+from training.search_texts import CANDIDATES
 from training.tune import folds
+
+REPORT = Path(__file__).parents[1] / "space" / "report"
 
 
 def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -27,11 +32,11 @@ def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def test_category_is_the_mean_of_its_texts(small_clip: Path) -> None:
-    model = CLIP(small_clip)
-    texts = [["a cup", "a photo of a mug", "a glass"], ["a watch"]]
-    cup, mug, glass, watch = model.encode_texts(("a cup", "a photo of a mug", "a glass", "a watch"))
+    encoder = CLIP(small_clip)
+    texts = {"mugs": ["a cup", "a photo of a mug", "a glass"], "watches": ["a watch"]}
+    cup, mug, glass, watch = encoder.encode_texts(sum(map(tuple, texts.values()), ()))
     mean = (cup + mug + glass) / 3
-    found = category_embeddings(model, texts)
+    found = ZeroShot(encoder, texts, Identity("CLIP", "", "", 0, 0)).weights
     np.testing.assert_allclose(found, [mean / np.linalg.norm(mean), watch], atol=1e-6)
 
 
@@ -86,7 +91,7 @@ def test_search_adds_the_best_text_each_time_and_stops_when_none_helps() -> None
             for category in range(3)
         ]
         embeddings = np.stack([mean / np.linalg.norm(mean) for mean in means])
-        return log_loss(labels, zero_shot_scores(images, embeddings, 20)[1])
+        return log_loss(labels, softmax(20 * images @ embeddings.T, axis=1))
 
     added = search_texts.search(images, labels, start, candidates, category_of, 20)
     assert len(added) == len(set(added)) > 3
@@ -109,13 +114,12 @@ def test_command_finds_what_train_and_validation_alone_say(
     command = ["search_texts.py", "--dataset", str(tmp_path), "--output", str(output)]
     monkeypatch.setattr(sys, "argv", command)
     # Loaded already, and with it the texts are encoded once.
-    bundled = models.zero_shot, models.zero_shot_identity
-    monkeypatch.setattr(search_texts, "load_zero_shot", lambda: bundled)
+    monkeypatch.setattr(search_texts, "load_zero_shot", lambda: models.zero_shot)
     search_texts.main()
     found = json.loads(output.read_text(encoding="utf-8"))["found"]
     assert load_texts(str(output)) == with_steps(found["steps"])
 
-    photos, model = load_photos(tmp_path), models.zero_shot
+    photos, model = load_photos(tmp_path), models.zero_shot.encoder
     learned = concatenate_datasets([photos["train"], photos["validation"]])
     images = model.encode_photos(prepare(learned["image"], model.processor))
     labels = np.array(learned["label"])
@@ -146,7 +150,8 @@ def test_command_finds_what_train_and_validation_alone_say(
         [accuracies[0], accuracies[-1]]
     )
     held_out = [
-        right(steps_on(others), rest) for others, rest in folds(labels, digests(learned), seed=0)
+        right(steps_on(others), rest)
+        for others, rest in folds(labels, list(learned["sha256"]), seed=0)
     ]
     assert found["accuracy_cross_validated"] == pytest.approx(sum(held_out) / 35)
 
@@ -172,14 +177,14 @@ def test_better_texts_are_candidates_and_as_recorded() -> None:
 def test_better_texts_gain_as_much_as_recorded(models: Models) -> None:
     """On the embeddings of the report that ships."""
     found = json.loads(BETTER.read_text(encoding="utf-8"))["found"]
-    assert found["revision"] == models.zero_shot_identity.revision
-    predictions = read_predictions()
+    assert found["weights"] == models.zero_shot.identity.weights
+    predictions = pd.read_csv(REPORT / "predictions.csv")
     learned = (predictions["split"] != "test").to_numpy()
     labels = predictions["label"].map(CATEGORIES.index).to_numpy()[learned]
-    images = load_file(REPORT / EMBEDDINGS)["image_embeddings"][learned]
+    images = load_file(REPORT / "image_embeddings.safetensors")["image_embeddings"][learned]
     assert found["photos"] == len(images)
     for name, key in (("study", "accuracy_study"), ("better", "accuracy")):
-        embeddings = category_embeddings(models.zero_shot, load_texts(name).values())
-        accuracy = ((images @ embeddings.T).argmax(1) == labels).mean()
+        logits = models.zero_shot.with_texts(load_texts(name)).logits_of(images)
         # One photo on a border may fall to either side on another processor.
+        accuracy = (logits.argmax(1) == labels).mean()
         assert accuracy == pytest.approx(found[key], abs=1.5 / len(images))

@@ -11,27 +11,38 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakSet
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from datasets import Dataset
 from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from scipy.special import softmax
 from torch import nn
 from transformers import pipeline
 
 from data.categories import CATEGORIES
-from data.labelled import SAMPLE, digests, load_photos
-from space.models.checkpoints import BEFORE_REFIT, VGG16_CHECKPOINT, CheckpointError
-from space.models.classifiers import ImageClassifier, prepare
+from data.errors import UserError
+from data.labelled import SAMPLE, load_photos
+from data.photos import PhotoError
+from space.models import engine
+from space.models.checkpoints import (
+    VGG16_CHECKPOINT,
+    CheckpointError,
+    load_before_refit,
+    load_vgg16,
+)
+from space.models.pixels import BATCH, prepare
 from tests.conftest import ROOT
 from tests.loopback_hub import WRITE_TOKEN, LoopbackHub, with_hub
 from tests.noise_training import PHOTOS, train_on_noise
-from training.arithmetic import Int8Convolutions
-from training.features import Features
-from training.fine_tune import PATIENCE, TrainedLayers, class_weights, probabilities
+from training import features
+from training.features import Features, frozen_features
+from training.fine_tune import PATIENCE, TrainedLayers, predict
 from training.network import NARROW, average, block_start, build_model, trunk_weights
 from training.train_vgg import HEADS
 from training.tune import folds
@@ -123,8 +134,8 @@ def test_table_of_trials(trained: Trained) -> None:
     table = pd.read_csv(trained.folder / "tuning.csv")
     assert len(table) == 2 and table["accuracy_mean"].is_monotonic_decreasing
     assert (table["accuracy_std"] >= 0).all() and table["learning_rate"].nunique() == 2
-    recipe = json.loads((trained.folder / "run.json").read_text())["recipe"]
-    assert recipe["learning_rate"] == pytest.approx(table["learning_rate"][0])
+    chosen = json.loads((trained.folder / "run.json").read_text())["hyperparameters"]
+    assert chosen["learning_rate"] == pytest.approx(table["learning_rate"][0])
 
 
 @pytest.fixture(scope="module")
@@ -194,13 +205,13 @@ def test_killed_run_goes_on_to_the_same_weights(unpushed: Trained, tmp_path: Pat
 
 def test_refit_leaves_what_was_said_of_validation_photos_before(unpushed: Trained) -> None:
     photos = load_photos(unpushed.home / "photos")["validation"]
-    before = pd.read_csv(unpushed.folder / BEFORE_REFIT, index_col="sha256")
-    assert list(before.index) == digests(photos) and list(before) == CATEGORIES
-    classifier = ImageClassifier(unpushed.folder)
-    after = classifier.classify(prepare(photos["image"], classifier.processor))
+    before, categories = load_before_refit(unpushed.folder)
+    assert list(before) == list(photos["sha256"]) and categories == CATEGORIES
+    model = load_vgg16(str(unpushed.folder))
+    after = softmax(model.logits(prepare(photos[:]["image"], model.processor)), 1)
     labels = np.arange(len(photos)), np.array(photos["label"])
-    # It had not seen them yet, and was less sure of what they are.
-    assert before.to_numpy()[labels].mean() < after[labels].mean() - 0.05
+    # It had not seen them yet, and its logits of what they are were lower.
+    assert softmax(np.stack([*before.values()]), 1)[labels].mean() < after[labels].mean() - 0.05
 
 
 def test_several_processes_train_one_model(unpushed: Trained) -> None:
@@ -231,7 +242,7 @@ def test_killed_training_loses_no_more_than_an_epoch(tmp_path: Path) -> None:
     (killed / "checkpoint-16" / "trainer_state.json").write_text('{"epoch": 4')
     assert train_on_noise(killed, epochs=5) == 2 * PHOTOS
 
-    logs = [pd.read_json(folder / "log.json") for folder in (whole, killed)]
+    logs = [pd.read_csv(folder / "log.csv") for folder in (whole, killed)]
     assert list(logs[1]["epoch"]) == [1, 2, 3, 4, 5]
     assert logs[1].to_numpy() == pytest.approx(logs[0].to_numpy())
     weights = load_file(killed / "finished.safetensors")
@@ -241,7 +252,7 @@ def test_killed_training_loses_no_more_than_an_epoch(tmp_path: Path) -> None:
 
 def test_training_stops_early_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     train_on_noise(tmp_path, epochs=60)
-    losses = pd.read_json(tmp_path / "log.json")["validation_loss"]
+    losses = pd.read_csv(tmp_path / "log.csv")["validation_loss"]
     # Labels drawn at random: what is learned does not help, and the loss rises soon.
     assert len(losses) < 60
     assert losses.argmin() == len(losses) - 1 - PATIENCE
@@ -296,39 +307,31 @@ def test_average_of_heads_gives_the_mean_of_their_logits() -> None:
     assert not torch.allclose(logits, models[0](pixels).logits, atol=1e-3)
 
 
-def test_probabilities_from_frozen_features_are_the_networks() -> None:
+def test_logits_from_frozen_features_are_the_networks() -> None:
     model = build_model(trunk_weights(VGG16_CHECKPOINT / "model.safetensors")).eval()
     pixels = torch.rand(3, 3, 224, 224)
     with torch.inference_mode():
         seen = model.timm_model.features(pixels).numpy()
-        expected = model(pixels).logits.softmax(-1).numpy()
-    features = Features([seen], np.zeros(3, dtype=int))
-    assert probabilities(model, features, 0) == pytest.approx(expected, abs=1e-5)
-
-
-def test_classes_of_few_photos_weigh_more() -> None:
-    labels = np.array([0] * 30 + [1] * 10)
-    weights = class_weights(labels, 2)
-    assert weights.tolist() == pytest.approx([40 / 60, 40 / 20])
-    assert (weights[labels].sum() / len(labels)).item() == pytest.approx(1)
-    assert class_weights(np.arange(7), 7).tolist() == [1.0] * 7
+        expected = model(pixels).logits.numpy()
+    logits = predict(model, Features([seen], np.zeros(3, dtype=int)), 0)
+    assert logits == pytest.approx(expected, abs=1e-5)
 
 
 def test_augmentation_chooses_among_the_copies_up_to_its_strength() -> None:
     copies = [np.full((3, 1, 1, 1), index, dtype=np.float16) for index in range(5)]
-    features = Features(copies, np.array([0, 1, 2]))
+    photos = Features(copies, np.array([0, 1, 2]))
 
     def seen(strength: float) -> set[float]:
-        chosen = features.take(np.array([2]), strength)
+        chosen = photos.subset(np.array([2]), strength)
         return {chosen[0]["features"].item() for _ in range(200)}
 
     assert seen(0.0) == {0} and seen(0.5) == {0, 1, 2} and seen(1.0) == {0, 1, 2, 3, 4}
-    assert features.take(np.array([2]))[0]["labels"] == 2
+    assert photos.subset(np.array([2]))[0]["labels"] == 2
 
 
 def test_folds_keep_copies_of_a_photo_together(flipkart: Path) -> None:
     photos = load_photos(flipkart / "products.csv")["train"]
-    groups, labels = np.array(digests(photos)), np.array(photos["label"])
+    groups, labels = np.array(photos["sha256"]), np.array(photos["label"])
     assert len(set(groups)) < len(groups)
     validated = []
     for train, validation in folds(labels, groups.tolist(), seed=0):
@@ -347,16 +350,62 @@ def test_init_that_is_no_vgg16_is_named(tmp_path: Path) -> None:
         trunk_weights(tmp_path / "other.safetensors")
 
 
-@pytest.mark.skipif(
-    "onednn" not in torch.backends.quantized.supported_engines, reason="torch was built without it"
-)
-def test_int8_convolutions_of_the_training_equal_float32_to_a_hundredth() -> None:
-    torch.manual_seed(0)
-    layers = nn.Sequential(
-        *(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU()),
-    ).requires_grad_(False)
-    pixels = torch.randn(8, 3, 32, 32).contiguous(memory_format=torch.channels_last)
-    expected, quantised = layers(pixels), Int8Convolutions(layers, pixels)(pixels)
-    assert (quantised - expected).abs().max() < 0.05 * expected.max()
-    assert (quantised - expected).abs().mean() < 0.01 * expected.max()
+def tiny_trunk(weight: float = 1.0) -> nn.Sequential:
+    """The mean of each eighth of a picture, as a network of one convolution."""
+    trunk = nn.Sequential(nn.Conv2d(3, 1, 28, stride=28, bias=False)).requires_grad_(False)
+    trunk[0].weight.fill_(weight / (3 * 28 * 28))
+    return trunk
+
+
+def test_frozen_features_hold_no_more_than_two_batches_of_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "CACHE", tmp_path)
+    alive: WeakSet[Image.Image] = WeakSet()
+    held = []
+
+    def decoded(batch: dict[str, list]) -> dict[str, list]:
+        if "label" in batch and "image" in batch:
+            batch["image"] = [Image.new("RGB", (30, 40), (label, 0, 0)) for label in batch["label"]]
+            alive.update(batch["image"])
+            held.append(len(alive))
+        return batch
+
+    labels = list(range(6 * BATCH))
+    rows = {"image": labels, "label": labels, "sha256": [f"{label}" for label in labels]}
+    photos = Dataset.from_dict(rows).with_transform(decoded)
+    seen = frozen_features(tiny_trunk(), photos, copies=2)
+    assert sum(held) > len(photos) and max(held) <= 2 * BATCH
+    # Redder from photo to photo, and in the order of the labels.
+    means = seen.copies[0].mean((1, 2, 3))
+    assert (np.diff(means) > 0).all() and list(seen.labels) == labels
+
+
+def test_kept_features_follow_from_weights_and_arithmetic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "CACHE", tmp_path)
+    photos = load_photos()["test"].select(range(2))
+
+    def files(trunk: nn.Sequential) -> set[str]:
+        frozen_features(trunk, photos, copies=1)
+        return {file.name for file in tmp_path.iterdir()}
+
+    first = files(tiny_trunk())
+    assert len(first) == 1 and files(tiny_trunk()) == first
+    assert len(files(tiny_trunk(2.0))) == 2
+    monkeypatch.setattr(features, "uses_openvino", lambda: not engine.uses_openvino())
+    assert len(files(tiny_trunk())) == 3
+
+
+def test_photo_that_is_lost_on_the_way_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "CACHE", tmp_path / "kept")
+    shutil.copytree(SAMPLE, tmp_path / "photos")
+    photos = load_photos(tmp_path / "photos")["validation"]
+    lost = tmp_path / "photos" / photos["name"][3]
+    lost.unlink()
+    with pytest.raises(PhotoError, match=lost.name) as raised:
+        frozen_features(tiny_trunk(), photos, copies=1)
+    assert isinstance(raised.value, UserError) and "\n" not in str(raised.value)

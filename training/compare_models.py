@@ -3,14 +3,15 @@
     python training/compare_models.py --dataset products.csv     # also a folder, or a Hub id
     python training/compare_models.py --dataset new.csv --all-test --output report
 
-Leaves a folder (--output): predictions.csv, a row a photo; metrics.json, all figures; image
-embeddings; pictures; and report.md, which shows them. The page shows the report in space/report,
-and its figures beside these checkpoints and texts alone. Temperatures and thresholds are fitted on
-validation; where a checkpoint was trained on validation photos in the end, by what it said of them
-before. The test photos are measured, and nothing is chosen by them.
+Leaves a folder (--output): the report that the page reads (space/report/report.py says what is in
+it), and for people all figures as figures.json, pictures, and report.md, which shows them.
+Temperatures and thresholds are fitted on validation; where a checkpoint was trained on validation
+photos in the end, by the logits that it gave them before. The test photos are measured, and nothing
+is chosen by them.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -18,218 +19,135 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import pandas as pd
-from datasets import Dataset, DatasetDict, Image, concatenate_datasets
+from datasets import Dataset, DatasetDict, concatenate_datasets
+from jinja2 import Template
 
 from data.categories import CATEGORIES
-from data.labelled import add_dataset_arguments, digests, load_photos, summary
-from data.sources import DataError
-from data.texts import Texts, TextsError, as_lines, load_texts
-from space.models.checkpoints import BEFORE_REFIT, CheckpointError
-from space.models.classifiers import category_embeddings, embed_all, prepare_all, zero_shot_scores
-from space.models.scoring import Models, load_models
-from space.report.figures import write_report
-from space.report.metrics import Calibration, ClassificationReport, as_sentence
-from space.report.report import MODELS, decisions, expected, logits, scores
-from space.report.statistics import (
-    coverage_at_precision,
-    difference_in_words,
-    fit_temperature,
-    paired_difference,
-)
+from data.errors import UserError, run_script
+from data.labelled import add_dataset_arguments, load_photos, summary
+from data.texts import load_texts
+from space.models.checkpoints import load_before_refit, load_models
+from space.models.classifiers import FineTuned, Model, Models, ZeroShot, by_name
+from space.models.pixels import prepare_all
+from space.report import figures
+from space.report.contact_sheet import save_contact_sheet
+from space.report.metrics import measure
+from space.report.report import Description, Measured, Report, columns, save_report
+from space.report.statistics import accuracy, fit_temperature
 
-PRECISIONS = (0.95, 0.99)
+TEMPLATE = Path(__file__).parents[1] / "space" / "report" / "comparison.md"
 
 
 def main() -> None:
     """Load, score, measure, write and print."""
     arguments = _arguments()
+    texts = load_texts(arguments.texts)
     photos = load_photos(
         arguments.dataset, skip_broken=arguments.skip_broken, all_test=arguments.all_test
     )
     print(summary(photos))
-    models = load_models(arguments.vgg16, arguments.zero_shot)
-    texts = load_texts(arguments.texts)
-    predictions, embeddings = score(models, photos, texts)
-    metrics = measure(predictions, describe(models, texts))
-    write_report(
-        arguments.output,
-        predictions,
-        metrics,
-        embeddings,
-        dataset=arguments.dataset or "the bundled sample of rendered photos",
-        photos=None if arguments.no_photos else photos,
-    )
-    for model in MODELS:
-        figures = metrics[model]
-        print(f"{figures['model']} ({figures['checkpoint']}): {as_sentence(figures['test'])}")
+    models = load_models(arguments.vgg16, arguments.zero_shot, texts)
+    dataset = arguments.dataset and Path(arguments.dataset).name
+    report, embeddings = compare(models, photos, dataset or "the bundled sample of rendered photos")
+    save_report(report, embeddings, arguments.output)
+    metrics = measure(report)
+    illustrate(report, metrics, None if arguments.no_photos else photos, arguments.output)
+    for model in report.models:
+        right = report.of("test").decided()[model.key]["right"].to_numpy()
+        print(f"{model.name} ({model.checkpoint}): {accuracy(right)}")
     print(metrics["both"]["test"]["in_words"])
     print(f"Report: {arguments.output / 'report.md'}")
 
 
-def score(models: Models, photos: DatasetDict, texts: Texts) -> tuple[pd.DataFrame, np.ndarray]:
-    """What both models say of each photo: predictions (see space/report.py), image embeddings.
+def compare(models: Models, photos: DatasetDict, dataset: str) -> tuple[Report, np.ndarray]:
+    """What each model says of each photo, and the zero-shot model's embeddings (n, d) float32.
 
     Args:
-        models: both.
+        models: of the data set's categories, in any order.
         photos: by split.
-        texts: of the categories, for the zero-shot model.
+        dataset: where the photos come from, in words.
+
+    Raises:
+        UserError: a model has other categories.
     """
-    everything = concatenate_datasets(list(photos.values()))
-    batches = prepare_all(everything, models.vgg16.processor, models.vgg16_identity.model)
-    probabilities = np.concatenate([*map(models.vgg16.classify, batches)])
-    embeddings = embed_all(models.zero_shot, everything)
-    similarities, shares = zero_shot_scores(
-        embeddings,
-        category_embeddings(models.zero_shot, texts.values()),
-        models.zero_shot.logit_scale,
-    )
-    table = pd.concat([_names(rows, split) for split, rows in photos.items()], ignore_index=True)
-    known = _before_refit(models, table, probabilities)
-    del table["sha256"]
-    columns = {"vgg16": (known, known), "zero_shot": (similarities, shares)}
-    for model, (values, certainty) in columns.items():
-        table[model] = np.array(CATEGORIES)[values.argmax(1)]
-        table[f"{model}_probability"] = certainty.max(1).astype(float)
-        table[[f"{model} {category}" for category in CATEGORIES]] = values.astype(float)
-    return table, embeddings
-
-
-def describe(models: Models, texts: Texts) -> dict[str, dict]:
-    """What was measured: for each model its checkpoint, its logit scale and its texts."""
-    described = {
-        "vgg16": (models.vgg16_identity, 1.0, ()),
-        "zero_shot": (models.zero_shot_identity, models.zero_shot.logit_scale, as_lines(texts)),
-    }
-    return {
-        key: {
-            "model": identity.model,
-            "checkpoint": identity.checkpoint,
-            "revision": identity.revision,
-            "texts": list(compared),
-            "logit_scale": logit_scale,
-        }
-        for key, (identity, logit_scale, compared) in described.items()
-    }
-
-
-def measure(predictions: pd.DataFrame, described: dict[str, dict]) -> dict[str, dict]:
-    """All figures of the report, from its predictions and the models' logit scales alone."""
-    metrics = {model: dict(described[model]) for model in MODELS}
-    fitted_on = predictions[predictions["split"] == "validation"]
-    labels = fitted_on["label"].map(CATEGORIES.index).to_numpy()
-    for model, entry in metrics.items():
-        fitted = logits(fitted_on, model, entry["logit_scale"])
-        entry["temperature"] = fit_temperature(fitted, labels) if len(labels) else 1.0
-    decided = decisions(predictions, metrics)
-    metrics["both"] = {}
-    for split, rows in predictions.groupby("split", sort=False):
-        of_split = {way: table.loc[rows.index] for way, table in decided.items()}
-        for model in MODELS:
-            metrics[model][split] = _figures(rows, model, of_split[model])
-        metrics["both"][split] = _side_by_side(of_split, metrics)
-    metrics["rules"] = _rules(predictions["split"], decided)
-    metrics["importance"] = importance(predictions)
-    return metrics
-
-
-def _figures(rows: pd.DataFrame, model: str, calibrated: pd.DataFrame) -> dict[str, object]:
-    """The figures of one model on one split."""
-    index = {name: number for number, name in enumerate(CATEGORIES)}
-    sure = {
-        "predictions": rows[model].map(index).tolist(),
-        "references": rows["label"].map(index).tolist(),
-    }
-    after = Calibration().compute(confidences=calibrated["confidence"].tolist(), **sure)
-    return {
-        **ClassificationReport().compute(**sure, categories=CATEGORIES),
-        **Calibration().compute(confidences=rows[f"{model}_probability"].tolist(), **sure),
-        "ece_calibrated": after["ece"],
-        "reliability_calibrated": after["reliability"],
-    }
-
-
-def _side_by_side(decided: dict[str, pd.DataFrame], metrics: dict[str, dict]) -> dict[str, object]:
-    """Both models on the same photos: who is right more often, and what agreement is worth."""
-    right = {model: decided[model]["right"].to_numpy() for model in MODELS}
-    found = paired_difference(right["vgg16"], right["zero_shot"])
-    agree = decided["both"]["confidence"].to_numpy() > 0
-    both = decided["both"][["confidence", "right"]].to_numpy().T
-    return {
-        "n": len(agree),
-        "agree": int(agree.sum()),
-        "right_where_they_agree": int(right["vgg16"][agree].sum()),
-        "one_is_right": int((right["vgg16"] | right["zero_shot"]).sum()),
-        **found._asdict(),
-        "in_words": difference_in_words(found, *(metrics[model]["model"] for model in MODELS)),
-        **{
-            f"coverage_at_precision_{round(100 * precision)}": coverage_at_precision(
-                both[0].astype(float), both[1].astype(bool), precision
-            ).share
-            for precision in PRECISIONS
-        },
-    }
-
-
-def _rules(splits: pd.Series, decided: dict[str, pd.DataFrame]) -> list[dict[str, object]]:
-    """What is sorted without a person at a threshold found on validation, and what on test."""
-    rules = []
-    for precision in PRECISIONS if (splits == "validation").any() else ():
-        for way, table in decided.items():
-            validation = table[splits == "validation"]
-            found = coverage_at_precision(
-                validation["confidence"].to_numpy(), validation["right"].to_numpy(), precision
-            )
-            rules.append(
-                {
-                    "precision": precision,
-                    "by": way,
-                    "threshold": found.threshold if found.share else None,
-                    **{
-                        split: expected(table[splits == split], found.threshold)
-                        for split in ("validation", "test")
-                    },
-                }
-            )
-    return rules
-
-
-def importance(predictions: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """The study's global importance: a text's mean similarity to its photos and to the others."""
-    similarities = scores(predictions, "zero_shot")
-    found = {}
-    for index, category in enumerate(CATEGORIES):
-        own = (predictions["label"] == category).to_numpy()
-        mean, others = (float(similarities[rows, index].mean()) for rows in (own, ~own))
-        found[category] = {"own": mean, "others": others, "margin": mean - others}
-    return found
-
-
-def _names(rows: Dataset, split: str) -> pd.DataFrame:
-    """The file, split, label and digest of each photo."""
-    paths = [
-        image["path"] or "" for image in rows.cast_column("image", Image(decode=False))["image"]
-    ]
-    return pd.DataFrame(
+    rows = concatenate_datasets(list(photos.values()))
+    table = pd.DataFrame(
         {
-            # The folder and the name: where they lie on this machine is nobody's business.
-            "image": ["/".join(Path(path).parts[-2:]) for path in paths],
-            "split": split,
+            "image": rows["name"],
+            "split": [split for split, part in photos.items() for _ in range(len(part))],
             "label": [CATEGORIES[label] for label in rows["label"]],
-            "sha256": digests(rows),
         }
     )
+    validation = (table["split"] == "validation").to_numpy()
+    measured, embeddings = [], None
+    for model in models:
+        if set(model.categories) != set(CATEGORIES):
+            raise UserError(
+                f"{model.identity.checkpoint} has other categories ({', '.join(model.categories)}) "
+                "than the photos: measure it on photos of its own."
+            )
+        if isinstance(model, ZeroShot):
+            embeddings = _over(model, rows, model.encoder.encode_photos)
+            logits = model.logits_of(embeddings)
+        else:
+            logits = _before_refit(model, rows, _over(model, rows, model.logits), validation)
+        logits = by_name(logits, model.categories, CATEGORIES).astype(float)
+        table[columns(model.key, CATEGORIES)] = logits
+        labels = np.array(rows["label"])[validation]
+        temperature = fit_temperature(logits[validation], labels) if len(labels) else 1.0
+        measured.append(_describe(model, temperature))
+    return Report(Description(dataset, CATEGORIES, measured), table), embeddings
 
 
-def _before_refit(models: Models, table: pd.DataFrame, probabilities: np.ndarray) -> np.ndarray:
-    """The probabilities, with those of validation photos from before VGG16 was trained on them."""
-    file = models.vgg16.folder / BEFORE_REFIT
-    if not file.exists():
-        return probabilities
-    before = pd.read_csv(file, index_col="sha256")[CATEGORIES]
-    before = before[~before.index.duplicated()]
-    known = (table["split"] == "validation") & table["sha256"].isin(before.index)
-    probabilities[known] = before.loc[table["sha256"][known]]
-    return probabilities
+def illustrate(report: Report, metrics: dict, photos: DatasetDict | None, folder: Path) -> None:
+    """Write what people look at: figures.json, the pictures, and report.md."""
+    text = json.dumps(metrics, indent=1, ensure_ascii=False)
+    (folder / "figures.json").write_text(text + "\n", encoding="utf-8")
+    for name, plot in figures.PLOTS.items():
+        plot.save(report, folder / f"{name}.png")
+    sheet = folder / "contact_sheet.jpg"
+    sheet.unlink(missing_ok=True)
+    if photos:
+        save_contact_sheet(report, photos, sheet)
+    page = Template(TEMPLATE.read_text(encoding="utf-8"), trim_blocks=True).render(
+        report=report,
+        metrics=metrics,
+        contact_sheet=photos is not None,
+        study_similarities=figures.STUDY_SIMILARITIES,
+        study_accuracies=figures.STUDY_ACCURACIES,
+    )
+    (folder / "report.md").write_text(page + "\n", encoding="utf-8")
+
+
+def _over(model: Model, photos: Dataset, function: object) -> np.ndarray:
+    """What a function makes of all photos' pixels, batch by batch."""
+    batches = prepare_all(photos, model.processor, model.identity.name)
+    return np.concatenate([*map(function, batches)])
+
+
+def _before_refit(
+    model: FineTuned, photos: Dataset, logits: np.ndarray, validation: np.ndarray
+) -> np.ndarray:
+    """The logits, with those of validation photos from before the model was trained on them."""
+    before, categories = load_before_refit(model.folder)
+    for row in np.flatnonzero(validation):
+        if (known := before.get(photos["sha256"][int(row)])) is not None:
+            logits[row] = by_name(known, categories, model.categories)
+    return logits
+
+
+def _describe(model: Model, temperature: float) -> Measured:
+    zero_shot = isinstance(model, ZeroShot)
+    return Measured(
+        model.key,
+        model.identity.name,
+        model.kind,
+        model.identity.checkpoint,
+        model.identity.weights,
+        texts=model.texts if zero_shot else {},
+        logit_scale=model.encoder.logit_scale if zero_shot else 1.0,
+        temperature=temperature,
+    )
 
 
 def _arguments() -> argparse.Namespace:
@@ -255,7 +173,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (DataError, CheckpointError, TextsError) as error:
-        raise SystemExit(str(error)) from None
+    run_script(main)

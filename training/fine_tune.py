@@ -1,4 +1,4 @@
-"""Fine-tuning: the head on frozen features, then the last blocks of the trunk with it.
+"""Fine-tuning: the head on the frozen trunk's features, then the trunk's last blocks with it.
 
 Each stage is one run of transformers' Trainer, which is resumed where it was killed.
 """
@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from accelerate import PartialState
 from safetensors.torch import load_file, save_file
+from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
-from tqdm.auto import tqdm
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
     PrinterCallback,
+    ProgressCallback,
     TimmWrapperForImageClassification,
     Trainer,
     TrainerCallback,
@@ -29,17 +31,46 @@ from transformers import (
 )
 from transformers.modeling_outputs import ImageClassifierOutput
 
-from training.arithmetic import bfloat16_pays
+from space.models.engine import bfloat16_pays
 from training.features import Features
 from training.network import block_start
 
 PATIENCE = 8
 # Of the blocks: an epoch costs as much as thirty of the head, and the best one comes early.
 TRUNK_EPOCHS = 3
+# What the Trainer logs, and the columns of the log.
+COLUMNS = {
+    "epoch": "epoch",
+    "loss": "train_loss",
+    "eval_loss": "validation_loss",
+    "eval_accuracy": "validation_accuracy",
+}
+KEEP_BEST = {
+    "eval_strategy": "epoch",
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "loss",
+}
+
+# The indices of the photos to train on, and of those to validate on.
+Split = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Task:
+    """What is trained, and for how long."""
+
+    # Makes a model with starting weights and this dropout.
+    build: Callable[[float], TimmWrapperForImageClassification]
+    # Gives what lies before the trunk's last so many blocks, for train and then validation.
+    features_of: Callable[[int], Features]
+    # At most so many a stage.
+    epochs: int
+    # Of the head's weights, the order of photos, dropout and mixup.
+    seed: int
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
     """What cross-validation searches; the defaults are what it found on real product photos."""
 
     learning_rate: float = 2e-4
@@ -48,7 +79,7 @@ class Recipe:
     # AdamW's, decoupled from the gradient: large, since 3.2 M weights meet a few hundred photos.
     weight_decay: float = 1.0
     augmentation: float = 1.0
-    # The last blocks of convolutions that are trained after the head, and their learning rate.
+    # The trunk's last blocks that are trained after the head, and their learning rate.
     unfreeze: int = 0
     trunk_learning_rate: float = 1e-5
 
@@ -77,12 +108,12 @@ class TrainedLayers(nn.Module):
         mixed = share * features + (1 - share) * features[partner]
         if len(self.blocks):
             mixed = self.blocks(mixed.contiguous(memory_format=torch.channels_last))
-        # The first added layer is as large as its input: a product of matrices, which is twice as
+        # The head's first layer is as large as its input: a product of matrices, which is twice as
         # fast where it is not written as a convolution.
-        added = self.pre_logits
-        hidden = nn.functional.linear(mixed.flatten(1), added.fc1.weight.flatten(1), added.fc1.bias)
-        hidden = added.drop(added.act1(hidden))[..., None, None]
-        logits = self.head(added.act2(added.fc2(hidden))).float()
+        head = self.pre_logits
+        hidden = nn.functional.linear(mixed.flatten(1), head.fc1.weight.flatten(1), head.fc1.bias)
+        hidden = head.drop(head.act1(hidden))[..., None, None]
+        logits = self.head(head.act2(head.fc2(hidden))).float()
         loss = share * self._cross_entropy(logits, labels)
         loss = loss + (1 - share) * self._cross_entropy(logits, labels[partner])
         return ImageClassifierOutput(loss=loss, logits=logits)
@@ -91,87 +122,65 @@ class TrainedLayers(nn.Module):
         return nn.functional.cross_entropy(logits, labels, self.class_weights)
 
 
-def class_weights(labels: np.ndarray, classes: int) -> torch.Tensor:
-    """Weights that make every class count the same in the loss, whatever its number of photos."""
-    counts = np.bincount(labels, minlength=classes)
-    return torch.tensor(len(labels) / (classes * counts), dtype=torch.float32)
-
-
 def fine_tune(
-    build: Callable[[float], TimmWrapperForImageClassification],
-    features: dict[int, Features],
-    recipe: Recipe,
-    splits: tuple[np.ndarray, np.ndarray],
+    task: Task,
+    chosen: Hyperparameters,
+    split: Split,
     folder: Path,
-    epochs: int,
-    seed: int,
     stop_after: dict[int, int] | None = None,
-) -> tuple[TimmWrapperForImageClassification, list[dict[str, float]]]:
-    """Train the head, then the last blocks with it where the recipe says so.
+) -> tuple[TimmWrapperForImageClassification, pd.DataFrame]:
+    """Train the head, then the trunk's last blocks with it where the hyper-parameters say so.
 
     Args:
-        build: makes a model with starting weights and this dropout.
-        features: what lies before the trained layers, by the number of blocks that are trained.
-        recipe: see there.
-        splits: the indices of the photos to train on, and of those to validate on.
+        task: what to train.
+        chosen: the hyper-parameters.
+        split: to train and to validate on.
         folder: where an unfinished run leaves its checkpoints, and is taken up again.
-        epochs: at most so many a stage.
-        seed: of the head's weights, the order of photos, dropout and mixup.
         stop_after: for each stage the epoch to stop after, without validation; the learning rate
             falls as if there were all epochs.
 
     Returns:
-        The model, and the log: stage (blocks that were trained), epoch, losses and accuracy, a row
-        an epoch.
+        The model, and the log: a row an epoch, with unfrozen_blocks (the stage) and COLUMNS.
     """
-    set_seed(seed)
-    model = build(recipe.dropout)
-    train, validation = splits
-    labels = features[0].labels[train]
+    set_seed(task.seed)
+    model = task.build(chosen.dropout)
+    train, validation = split
+    # Every class counts the same in the loss, whatever its number of photos.
+    labels, classes = task.features_of(0).labels[train], np.arange(model.config.num_labels)
+    weights = torch.from_numpy(compute_class_weight("balanced", classes=classes, y=labels)).float()
     log = []
-    for unfreeze in sorted({0, recipe.unfreeze}):
-        layers = TrainedLayers(
-            model.timm_model, unfreeze, class_weights(labels, model.config.num_labels)
-        )
+    for unfreeze in sorted({0, chosen.unfreeze}):
+        features = task.features_of(unfreeze)
         rows = train_stage(
-            layers,
-            features[unfreeze].take(train, recipe.augmentation),
-            None if stop_after else features[unfreeze].take(validation),
+            TrainedLayers(model.timm_model, unfreeze, weights),
+            features.subset(train, chosen.augmentation),
+            None if stop_after else features.subset(validation),
             folder / f"stage-{unfreeze}",
-            learning_rate=recipe.trunk_learning_rate if unfreeze else recipe.learning_rate,
-            batch_size=recipe.batch_size,
-            weight_decay=recipe.weight_decay,
-            epochs=min(epochs, TRUNK_EPOCHS) if unfreeze else epochs,
-            seed=seed,
             stop_after=stop_after[unfreeze] if stop_after else None,
+            batch_size=chosen.batch_size,
+            learning_rate=chosen.trunk_learning_rate if unfreeze else chosen.learning_rate,
+            weight_decay=chosen.weight_decay,
+            num_train_epochs=min(task.epochs, TRUNK_EPOCHS) if unfreeze else task.epochs,
+            seed=task.seed,
         )
-        log += [{"unfrozen_blocks": unfreeze, **row} for row in rows]
-    return model.to("cpu"), log
+        log.append(rows.assign(unfrozen_blocks=unfreeze))
+    return model.to("cpu"), pd.concat(log, ignore_index=True)
 
 
 @torch.inference_mode()
-def probabilities(
+def predict(
     model: TimmWrapperForImageClassification, features: Features, unfreeze: int
 ) -> np.ndarray:
-    """What the model gives photos of which the frozen layers' features are known: (n, classes)."""
+    """The logits (n, classes) of photos of which the frozen trunk's features are known."""
     layers = TrainedLayers(model.timm_model, unfreeze, torch.ones(model.config.num_labels)).eval()
-    logits = [
-        layers(batch["features"], batch["labels"]).logits
-        for batch in torch.utils.data.DataLoader(features, batch_size=64)
-    ]
-    return torch.cat(logits).softmax(-1).numpy()
+    batches = torch.utils.data.DataLoader(features, batch_size=64)
+    return torch.cat([layers(**batch).logits for batch in batches]).numpy()
 
 
-def best_epochs(log: list[dict[str, float]]) -> dict[int, dict[str, float]]:
+def best_epochs(log: pd.DataFrame) -> pd.DataFrame:
     """For each stage, the row of the log with the lowest validation loss."""
-    stages = {row["unfrozen_blocks"] for row in log}
-    return {
-        stage: min(
-            (row for row in log if row["unfrozen_blocks"] == stage),
-            key=lambda row: row["validation_loss"],
-        )
-        for stage in stages
-    }
+    best = log.groupby("unfrozen_blocks")["validation_loss"].idxmin()
+    return log.loc[best].set_index("unfrozen_blocks")
 
 
 def train_stage(
@@ -180,46 +189,38 @@ def train_stage(
     validation: Features | None,
     folder: Path,
     *,
-    learning_rate: float,
-    batch_size: int,
-    weight_decay: float,
-    epochs: int,
-    seed: int,
     stop_after: int | None,
-) -> list[dict[str, float]]:
-    """Train in place, from the last complete checkpoint; the log, a row an epoch."""
+    batch_size: int,
+    **settings: float,
+) -> pd.DataFrame:
+    """Train in place, from the last complete checkpoint; the log, a row an epoch.
+
+    With validation, training stops early and keeps the best epoch; without, it stops after an
+    epoch. The other settings are of TrainingArguments.
+    """
     finished = folder / "finished.safetensors"
     if finished.exists():
         layers.load_state_dict(load_file(finished))
-        return json.loads((folder / "log.json").read_text())
-    callbacks: list[TrainerCallback] = [_Progress()]
-    if stop_after:
-        callbacks.append(_StopAfter(stop_after))
-    if validation:
-        callbacks.append(EarlyStoppingCallback(PATIENCE))
+        return pd.read_csv(folder / "log.csv")
     state = PartialState()
+    # The batch of all processes that share it.
+    settings["per_device_train_batch_size"] = max(1, batch_size // state.num_processes)
     trainer = Trainer(
         layers,
-        _arguments(
-            folder,
-            validation is not None,
-            learning_rate=learning_rate,
-            # The recipe's batch, whatever the number of processes that share it.
-            per_device_train_batch_size=max(1, batch_size // state.num_processes),
-            weight_decay=weight_decay,
-            num_train_epochs=epochs,
-            seed=seed,
-        ),
+        _arguments(folder, **settings, **(KEEP_BEST if validation else {})),
         train_dataset=train,
         eval_dataset=validation,
         compute_metrics=_accuracy,
-        callbacks=callbacks,
+        callbacks=[
+            _Progress(),
+            EarlyStoppingCallback(PATIENCE) if validation else _StopAfter(stop_after),
+        ],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     log = _rows(trainer.state.log_history)
     if state.is_main_process:
-        (folder / "log.json").write_text(json.dumps(log))
+        log.to_csv(folder / "log.csv", index=False)
         save_file(layers.state_dict(), folder / "partial")
         (folder / "partial").rename(finished)
         for checkpoint in folder.glob("checkpoint-*"):
@@ -228,61 +229,36 @@ def train_stage(
     return log
 
 
-def _arguments(folder: Path, validated: bool, **recipe: float) -> TrainingArguments:
-    """What every stage has, and the recipe; with validation, the best epoch is kept."""
-    watch = {
-        "eval_strategy": "epoch",
-        "load_best_model_at_end": True,
-        "metric_for_best_model": "loss",
-    }
+def _arguments(folder: Path, **settings: object) -> TrainingArguments:
+    """What every stage has, and its settings."""
+    device = PartialState().device.type
     return TrainingArguments(
         output_dir=str(folder),
         lr_scheduler_type="cosine",
         warmup_steps=0.1,
-        bf16=bfloat16_pays(),
-        use_cpu=not torch.accelerator.is_available(),
+        bf16=bfloat16_pays(device),
+        use_cpu=device == "cpu",
         logging_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=1,
         disable_tqdm=True,
         remove_unused_columns=False,
         label_names=["labels"],
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=device == "cuda",
         restore_callback_states_from_checkpoint=True,
-        **recipe,
-        **(watch if validated else {}),
+        **settings,
     )
 
 
-class _Progress(TrainerCallback):
-    """A bar of epochs with the last figures."""
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
-        self.bar = tqdm(
-            total=round(args.num_train_epochs),
-            initial=round(state.epoch or 0),
-            desc="Training",
-            unit="epoch",
-            disable=not state.is_local_process_zero,
-        )
+class _Progress(ProgressCallback):
+    """The Trainer's bar of steps, with the last figures beside it instead of a line each."""
 
     def on_log(
-        self,
-        args: object,
-        state: TrainerState,
-        control: object,
-        logs: dict[str, float],
-        **_: object,
+        self, args: object, state: object, control: object, logs: dict[str, float], **_: object
     ) -> None:
-        names = {"loss": "loss", "eval_loss": "validation", "eval_accuracy": "right"}
-        figures = {name: f"{logs[key]:.3f}" for key, name in names.items() if key in logs}
-        self.bar.n = round(state.epoch)
-        self.bar.set_postfix(figures)
-
-    def on_train_end(self, *_: object, **__: object) -> None:
-        self.bar.close()
+        if self.training_bar is not None:
+            figures = {COLUMNS[key]: value for key, value in logs.items() if key in COLUMNS}
+            self.training_bar.set_postfix(figures)
 
 
 class _StopAfter(TrainerCallback):
@@ -304,9 +280,8 @@ def _accuracy(predictions: EvalPrediction) -> dict[str, float]:
 
 def _last_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that was written to its end: the Trainer's state comes last."""
-    for checkpoint in sorted(
-        folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True
-    ):
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name[11:]))
+    for checkpoint in reversed(checkpoints):
         try:
             json.loads((checkpoint / "trainer_state.json").read_text())
             return str(checkpoint)
@@ -315,17 +290,8 @@ def _last_checkpoint(folder: Path) -> str | None:
     return None
 
 
-def _rows(history: list[dict[str, float]]) -> list[dict[str, float]]:
+def _rows(history: list[dict[str, float]]) -> pd.DataFrame:
     """One row an epoch; the log of the Trainer has one for training and one for validation."""
-    names = {
-        "loss": "train_loss",
-        "eval_loss": "validation_loss",
-        "eval_accuracy": "validation_accuracy",
-    }
-    rows: dict[int, dict[str, float]] = {}
-    for entry in history:
-        found = {name: entry[key] for key, name in names.items() if key in entry}
-        if found:
-            epoch = round(entry["epoch"])
-            rows.setdefault(epoch, {"epoch": epoch}).update(found)
-    return list(rows.values())
+    rows = pd.DataFrame(history).reindex(columns=list(COLUMNS)).round({"epoch": 0})
+    rows = rows.groupby("epoch", as_index=False).first().astype({"epoch": int})
+    return rows.rename(columns=COLUMNS)

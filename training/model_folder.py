@@ -3,49 +3,64 @@
 import json
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")  # draws to files: there may be no screen
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import Template
+from matplotlib.figure import Figure
+from transformers import BaseImageProcessor
 
+from data.categories import CATEGORIES
 from data.labelled import fingerprint
-from space.models.checkpoints import count_parameters
-from space.models.classifiers import ImageClassifier, prepare_all
+from space.models.checkpoints import load_vgg16
+from space.models.classifiers import by_name
+from space.models.pixels import prepare_all
 from space.report.figures import draw_matrix
 from space.report.metrics import ClassificationReport
-from training.fine_tune import Recipe
+from space.report.statistics import Accuracy
+from training.fine_tune import COLUMNS, Hyperparameters
 
 TEMPLATE = Path(__file__).parent / "model_card.md"
 PACKAGES = ("torch", "torchvision", "transformers", "timm", "datasets", "accelerate")
 
 
-def measure(classifier: ImageClassifier, photos: Dataset) -> dict[str, object]:
-    """The figures of a classifier on photos, each seen as the demo sees it."""
-    batches = prepare_all(photos, classifier.processor, "Measuring")
-    probabilities = np.concatenate([*map(classifier.classify, batches)])
+def logits_of(
+    network: Callable[[torch.Tensor], np.ndarray],
+    processor: BaseImageProcessor,
+    categories: list[str],
+    photos: Dataset,
+) -> np.ndarray:
+    """What a network gives photos, (n, CATEGORIES); `categories` are in its own order."""
+    batches = prepare_all(photos, processor, "Measuring")
+    return by_name(np.concatenate([*map(network, batches)]), categories, CATEGORIES)
+
+
+def figures_of(logits: np.ndarray, photos: Dataset) -> dict[str, object]:
+    """The figures of ClassificationReport."""
     return ClassificationReport().compute(
-        predictions=probabilities.argmax(1).tolist(),
+        predictions=logits.argmax(1).tolist(),
         references=list(photos["label"]),
-        categories=classifier.categories,
+        categories=CATEGORIES,
     )
 
 
-def write_report(
+def as_sentence(figures: dict[str, object]) -> str:
+    """The accuracy among the figures in words."""
+    return str(Accuracy(figures["accuracy"], figures["n"], figures["accuracy_ci95"]))
+
+
+def fill_model_folder(
     folder: Path,
     photos: DatasetDict,
-    log: list[dict[str, float]],
-    recipe: Recipe,
+    log: pd.DataFrame,
+    hyperparameters: Hyperparameters,
     *,
     dataset: str,
     seed: int,
@@ -58,8 +73,8 @@ def write_report(
     Args:
         folder: holds the model.
         photos: train, validation and test.
-        log: of `fine_tune`.
-        recipe: what it was trained with.
+        log: of `fine_tune`, of all heads (column `head`).
+        hyperparameters: what it was trained with.
         dataset: where the photos come from, in words.
         seed: of the training.
         refit: whether it was trained on validation, too.
@@ -67,17 +82,20 @@ def write_report(
     Returns:
         The figures of each split.
     """
-    classifier = ImageClassifier(folder)
-    classifier.to(str(PartialState().device))
-    metrics = {split: measure(classifier, rows) for split, rows in photos.items()}
+    model = load_vgg16(str(folder))
+    model.to(str(PartialState().device))
+    metrics = {
+        split: figures_of(logits_of(model.logits, model.processor, model.categories, rows), rows)
+        for split, rows in photos.items()
+    }
     run = {
         "command": " ".join(["python", *sys.argv]),
         "seed": seed,
-        "recipe": asdict(recipe),
+        "hyperparameters": asdict(hyperparameters),
         "refit": refit,
-        "heads": 1 + max(row["head"] for row in log),
-        "parameters": count_parameters(folder / "model.safetensors"),
-        "data": {split: fingerprint(dataset) for split, dataset in photos.items()},
+        "heads": int(log["head"].nunique()),
+        "parameters": model.identity.parameters,
+        "data": {split: fingerprint(rows) for split, rows in photos.items()},
         "versions": {
             "python": platform.python_version(),
             **{package: version(package) for package in PACKAGES},
@@ -86,63 +104,29 @@ def write_report(
     for name, content in {"metrics": metrics, "run": run}.items():
         text = json.dumps(content, indent=1, ensure_ascii=False)
         (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-    pd.DataFrame(log).to_csv(folder / "training_log.csv", index=False)
+    columns = ["head", "unfrozen_blocks", *COLUMNS.values()]
+    log.to_csv(folder / "training_log.csv", columns=columns, index=False)
     _plot_curve(log, folder / "training_curve.png")
-    _plot_confusion(metrics, classifier.categories, folder / "confusion.png")
-    _write_card(folder, dataset)
+    _plot_confusion(metrics, folder / "confusion.png")
+    card = Template(TEMPLATE.read_text(encoding="utf-8"), keep_trailing_newline=True).render(
+        name=folder.as_posix(),
+        categories=CATEGORIES,
+        metrics=metrics,
+        trained_on=["train", *["validation"] * refit],
+        dataset=dataset,
+        run=run,
+        hyperparameters=hyperparameters,
+        tuned=(folder / "tuning.png").exists(),
+    )
+    (folder / "README.md").write_text(card, encoding="utf-8")
     return metrics
 
 
-def _write_card(folder: Path, dataset: str) -> None:
-    """Render the template with what stands in the folder."""
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    card = ModelCard.from_template(
-        _card_data(metrics["test"], dataset),
-        template_path=str(TEMPLATE),
-        name=folder.as_posix(),
-        categories=list(metrics["test"]["per_class"]),
-        metrics=metrics,
-        trained_on=["train", *["validation"] * run["refit"]],
-        dataset=dataset,
-        run=run,
-        recipe=run["recipe"],
-        tuned=(folder / "tuning.png").exists(),
-    )
-    card.save(folder / "README.md")
-
-
-def _card_data(figures: dict[str, object], dataset: str) -> ModelCardData:
-    def result(metric: str, name: str, value: float) -> EvalResult:
-        return EvalResult(
-            task_type="image-classification",
-            dataset_type="image-folder",
-            dataset_name=dataset,
-            dataset_split="test",
-            metric_type=metric,
-            metric_name=name,
-            metric_value=round(value, 4),
-        )
-
-    return ModelCardData(
-        license="cc-by-4.0",
-        library_name="transformers",
-        pipeline_tag="image-classification",
-        base_model="timm/vgg16.tv_in1k",
-        metrics=["accuracy", "f1"],
-        tags=["timm", "vgg16", "product-photos"],
-        model_name="VGG16 for product photos",
-        eval_results=[
-            result("accuracy", "accuracy", figures["accuracy"]),
-            result("f1", "macro F1", figures["macro_f1"]),
-        ],
-    )
-
-
-def _plot_curve(log: list[dict[str, float]], file: Path) -> None:
+def _plot_curve(log: pd.DataFrame, file: Path) -> None:
     """Losses, and validation accuracy, of each epoch and head; what was kept of each is marked."""
-    figure, (losses, accuracy) = plt.subplots(1, 2, figsize=(10, 3.6))
-    for head, table in pd.DataFrame(log).groupby("head"):
+    figure = Figure((10, 3.6))
+    losses, accuracy = figure.subplots(1, 2)
+    for head, table in log.groupby("head"):
         table = table.reset_index(drop=True)
         epochs = np.arange(1, len(table) + 1)
         names = ("train (mixed photos)", "validation", "kept") if head == 0 else (None,) * 3
@@ -159,17 +143,15 @@ def _plot_curve(log: list[dict[str, float]], file: Path) -> None:
         axis.grid(alpha=0.3)
     losses.legend()
     figure.savefig(file, dpi=120, bbox_inches="tight")
-    plt.close(figure)
 
 
-def _plot_confusion(metrics: dict[str, dict], categories: Iterable[str], file: Path) -> None:
+def _plot_confusion(metrics: dict[str, dict], file: Path) -> None:
     """The confusion matrix of each split, side by side."""
-    names = list(categories)
-    figure, axes = plt.subplots(1, len(metrics), figsize=(5 * len(metrics), 5.4), sharey=True)
+    figure = Figure((5 * len(metrics), 5.4))
+    axes = figure.subplots(1, len(metrics), sharey=True)
     for axis, (split, figures) in zip(axes, metrics.items(), strict=True):
-        draw_matrix(axis, np.array(figures["confusion_matrix"]), names)
+        draw_matrix(axis, np.array(figures["confusion_matrix"]), CATEGORIES)
         axis.set_title(f"{split}: {figures['accuracy']:.1%} of {figures['n']}")
         axis.set_xlabel("VGG16 says")
     axes[0].set_ylabel("it is")
     figure.savefig(file, dpi=120, bbox_inches="tight")
-    plt.close(figure)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from transformers import (
@@ -37,15 +38,15 @@ NARROW = 128
 def build_model(
     trunk: dict[str, torch.Tensor], dropout: float = 0.0, width: int = NARROW
 ) -> TimmWrapperForImageClassification:
-    """VGG16 (Simonyan & Zisserman 2014) with narrow added layers, drawn anew.
+    """VGG16 (Simonyan & Zisserman 2014) with a narrow head of random weights.
 
     The two dense layers of 4,096 that ImageNet's network has would only overfit a thousand photos;
     here both are NARROW wide, which leaves 18.5 M parameters of 138 M.
 
     Args:
-        trunk: the weights of the convolutions, `features.*`.
+        trunk: its weights, `features.*`.
         dropout: before each of the last two layers.
-        width: of the first added layer.
+        width: of the head's first layer.
     """
     config = TimmWrapperConfig(
         architecture="vgg16",
@@ -56,16 +57,16 @@ def build_model(
     )
     model = TimmWrapperForImageClassification(config)
     model.timm_model.load_state_dict(trunk, strict=False)
-    _draw_head(model.timm_model)
+    _reset_head(model.timm_model)
     return model
 
 
 @torch.no_grad()
-def _draw_head(network: nn.Module) -> None:
-    """Draw the added layers as PyTorch does: transformers' own weights are too large for them.
+def _reset_head(network: nn.Module) -> None:
+    """Random weights as PyTorch chooses them: transformers' own are too large for these layers.
 
-    timm keeps the second one 4,096 wide. All but as many units as the first one has start at zero,
-    where a ReLU passes no gradient: they stay there.
+    timm keeps the second layer 4,096 wide. All but as many units as the first one has start at
+    zero, where a ReLU passes no gradient: they stay there.
     """
     width = network.pre_logits.fc1.out_channels
     network.pre_logits.fc1.reset_parameters()
@@ -83,26 +84,24 @@ def _draw_head(network: nn.Module) -> None:
 def average(
     models: Sequence[TimmWrapperForImageClassification],
 ) -> TimmWrapperForImageClassification:
-    """One network whose logits are the mean of those of networks that share their convolutions.
+    """One network whose logits are the mean of those of networks that share their trunk.
 
-    Their added layers stand side by side, none seeing another's units, and the last layer takes
-    the mean: an ensemble that costs one pass of the convolutions, 3.7 M parameters a head.
+    Their heads stand side by side, none seeing another's units, and the last layer has the mean:
+    an ensemble that costs one pass of the trunk, 3.7 M parameters a head.
     """
     networks = [model.timm_model for model in models]
+    firsts = [network.pre_logits.fc1 for network in networks]
+    seconds = [network.pre_logits.fc2 for network in networks]
+    lasts = [network.head.fc for network in networks]
     width = NARROW * len(networks)
     trunk = {f"features.{key}": value for key, value in networks[0].features.state_dict().items()}
     merged = build_model(trunk, width=width)
-    first, second = merged.timm_model.pre_logits.fc1, merged.timm_model.pre_logits.fc2
-    last = merged.timm_model.head.fc
-    firsts, seconds = (
-        [getattr(network.pre_logits, name) for network in networks] for name in ("fc1", "fc2")
-    )
-    lasts = [network.head.fc for network in networks]
-    first.weight[:] = torch.cat([layer.weight for layer in firsts])
-    first.bias[:] = torch.cat([layer.bias for layer in firsts])
+    head, last = merged.timm_model.pre_logits, merged.timm_model.head.fc
+    head.fc1.weight[:] = torch.cat([layer.weight for layer in firsts])
+    head.fc1.bias[:] = torch.cat([layer.bias for layer in firsts])
     blocks = [layer.weight[:NARROW, :, 0, 0] for layer in seconds]
-    second.weight[:width] = torch.block_diag(*blocks)[..., None, None]
-    second.bias[:width] = torch.cat([layer.bias[:NARROW] for layer in seconds])
+    head.fc2.weight[:width] = torch.block_diag(*blocks)[..., None, None]
+    head.fc2.bias[:width] = torch.cat([layer.bias[:NARROW] for layer in seconds])
     last.weight[:, :width] = torch.cat([layer.weight[:, :NARROW] for layer in lasts], 1)
     last.weight /= len(lasts)
     last.bias[:] = torch.stack([layer.bias for layer in lasts]).mean(0)
@@ -110,13 +109,13 @@ def average(
 
 
 def block_start(trunk: nn.Sequential, unfreeze: int) -> int:
-    """The index of the first layer of the last `unfreeze` blocks of a VGG's convolutions."""
+    """The index of the first layer of the last `unfreeze` blocks of a VGG's trunk."""
     ends = [i + 1 for i, layer in enumerate(trunk) if isinstance(layer, nn.MaxPool2d)]
     return [0, *ends][BLOCKS - unfreeze]
 
 
 def trunk_weights(init: Path | None) -> dict[str, torch.Tensor]:
-    """The weights of VGG16's convolutions, float32: of a file, of ImageNet, or the bundled ones.
+    """The weights of VGG16's trunk, float32: of a file, of ImageNet, or the bundled ones.
 
     Raises:
         CheckpointError: the file is missing or holds no VGG16 trunk.
@@ -128,9 +127,11 @@ def trunk_weights(init: Path | None) -> dict[str, torch.Tensor]:
         except CheckpointError as error:
             file = VGG16_CHECKPOINT / "model.safetensors"
             print(f"Starting from the bundled trunk: {error}")
-    if not file.is_file():
-        raise CheckpointError(f"{file} is not there; --init takes a safetensors file.")
-    weights = {key.removeprefix("timm_model."): value for key, value in load_file(file).items()}
+    try:
+        weights = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file} cannot be read; --init takes a safetensors file.") from error
+    weights = {key.removeprefix("timm_model."): value for key, value in weights.items()}
     trunk = {key: value.float() for key, value in weights.items() if key.startswith("features.")}
     if len(trunk) != 26:
         raise CheckpointError(

@@ -1,24 +1,82 @@
-"""Publish a trained folder on the Hub as a model, without training again.
+"""Publish on the Hub: a trained model, the labelled photos as a data set, or the demo as a Space.
 
-python training/publish.py user/name                            # what train_vgg.py left
-python training/publish.py user/name --folder space/vgg16       # the bundled checkpoint
+    python training/publish.py model user/name                           # what train_vgg.py left
+    python training/publish.py model user/name --folder space/vgg16      # the bundled checkpoint
+    python training/publish.py photos user/name --dataset products.csv   # (default: the sample)
+    python training/publish.py demo user/name
+
+Each is one commit, in a repository that is made where it is missing. `load_dataset("user/name")`
+and `train_vgg.py --dataset user/name` then load what was published.
 """
 
+import argparse
 import re
 import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
 
-from data.hub import PublishError, publish, publishing_parser
+from datasets import DatasetDict
+from datasets.info import DatasetInfosDict
+from datasets.table import embed_table_storage
+from huggingface_hub import (
+    CommitOperationAdd,
+    DatasetCard,
+    DatasetCardData,
+    HfApi,
+    get_session,
+    get_token,
+)
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from huggingface_hub.utils import httpx
+
+from data.categories import CATEGORIES
+from data.errors import UserError, run_script
+from data.labelled import add_dataset_arguments, load_photos, summary
+
+DATA = ROOT / "data"
+# Between two packets, not for the whole: a connection that is silent for so long is lost.
+SILENT_SECONDS = 60.0
+REFUSALS = {
+    401: "the Hub does not know the token; log in with `hf auth login`",
+    402: "the Hub asks for a paid plan for this kind of repository",
+    403: "the token may not write there; log in with one that may (`hf auth login`)",
+    404: "there is no such repository or revision, or the token may not see it",
+}
+# The training goes along, so that who copies the Space can train as well.
+DEMO = ("app.py", "README.md", "LICENSE", "requirements.txt", "data", "space", "training")
+Files = Mapping[str, Path | bytes]
+
+
+class PublishError(UserError):
+    """Files that could not be published."""
+
+
+def main() -> None:
+    """Publish the model, the photos or the demo."""
+    arguments = _arguments()
+    address = arguments.repository, arguments.private, arguments.revision
+    try:
+        if arguments.what == "model":
+            url = publish_model(arguments.folder, *address)
+        elif arguments.what == "demo":
+            url = _publish(_files(ROOT, DEMO), "space", *address)
+        else:
+            photos = load_photos(arguments.dataset, skip_broken=arguments.skip_broken)
+            print(summary(photos))
+            with tempfile.TemporaryDirectory() as folder:
+                write_dataset(photos, Path(folder), sample=arguments.dataset is None)
+                url = _publish(_files(Path(folder)), "dataset", *address)
+    except PublishError as error:
+        raise PublishError(f"{error} Then run this command again.") from error
+    print(f"Published: {url}")
 
 
 def publish_model(folder: Path, repository: str, private: bool, revision: str | None) -> str:
-    """Put a trained folder into a repository of the Hub, in one commit; its address.
-
-    Raises:
-        PublishError: no trained folder, no token, or a connection that was lost.
-    """
+    """Put a trained folder into a repository of the Hub, in one commit; its address."""
     if not (folder / "model.safetensors").is_file():
         raise PublishError(f"{folder} holds no trained model; train one with train_vgg.py.")
     files: dict[str, Path | bytes] = {
@@ -29,22 +87,112 @@ def publish_model(folder: Path, repository: str, private: bool, revision: str | 
         # The card's example names the folder; on the Hub it is the repository.
         text = re.sub(r'model="[^"]+"', f'model="{repository}"', card.read_text("utf-8"))
         files[card.name] = text.encode()
-    return publish(files, repository, private=private, revision=revision)
+    return _publish(files, "model", repository, private, revision)
 
 
-def main() -> None:
-    """Publish the folder."""
-    parser = publishing_parser(__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("vgg16-finetuned"))
-    arguments = parser.parse_args()
-    url = publish_model(
-        arguments.folder, arguments.repository, arguments.private, arguments.revision
+def write_dataset(photos: DatasetDict, folder: Path, sample: bool) -> None:
+    """Write each split as a Parquet file that holds its photos, and the data set's card.
+
+    Args:
+        photos: of `load_photos`.
+        folder: an empty one.
+        sample: whether the photos are the bundled ones, which have a card already.
+    """
+    card = DatasetCard.load(DATA / "README.md") if sample else _card(photos)
+    files = [{"split": split, "path": f"data/{split}.parquet"} for split in photos]
+    card.data.configs = [{"config_name": "default", "data_files": files}]
+    photos = photos.select_columns(["image", "label", "description"])
+    DatasetInfosDict({"default": photos["train"].info}).to_dataset_card_data(card.data)
+    card.save(folder / "README.md")
+    for split, dataset in photos.items():
+        embedded = dataset.with_format("arrow").map(embed_table_storage, batched=True)
+        embedded.with_format(None).to_parquet(folder / "data" / f"{split}.parquet")
+
+
+def _card(photos: DatasetDict) -> DatasetCard:
+    """A card that says what the photos themselves tell: their number, categories and splits."""
+    return DatasetCard.from_template(
+        DatasetCardData(
+            license="unknown",
+            pretty_name="Labelled product photos",
+            task_categories=["image-classification"],
+        ),
+        template_path=DATA / "card.md",
+        photos=sum(map(len, photos.values())),
+        categories=len(CATEGORIES),
+        table=summary(photos),
     )
-    print(f"Published: {url}")
+
+
+def _files(folder: Path, parts: tuple[str, ...] = ("",)) -> Files:
+    """The files of some parts of a folder, by their paths from it: no caches, nothing hidden."""
+    found = [file for part in parts for file in (folder / part, *(folder / part).rglob("*"))]
+    paths = [file.relative_to(folder) for file in found if file.is_file()]
+    return {
+        path.as_posix(): folder / path
+        for path in paths
+        if path.suffix not in (".pyc", ".pyi") and not any(n.startswith(".") for n in path.parts)
+    }
+
+
+def _publish(files: Files, kind: str, repository: str, private: bool, revision: str | None) -> str:
+    """Put files into a repository of a kind (model, dataset, space), in one commit; its address."""
+    if not get_token():
+        raise PublishError("There is no token of the Hub here; log in with `hf auth login`.")
+    get_session().timeout = httpx.Timeout(SILENT_SECONDS)
+    api = HfApi()
+    operations = [
+        CommitOperationAdd(path_in_repo=path, path_or_fileobj=content)
+        for path, content in sorted(files.items())
+    ]
+    try:
+        sdk = "gradio" if kind == "space" else None
+        url = api.create_repo(
+            repository, private=private or None, repo_type=kind, space_sdk=sdk, exist_ok=True
+        )
+        if revision:
+            api.create_branch(repository, branch=revision, repo_type=kind, exist_ok=True)
+        message = f"Publish {len(operations)} files"
+        api.create_commit(
+            repository, operations, commit_message=message, repo_type=kind, revision=revision
+        )
+    except (HfHubHTTPError, HFValidationError, OSError, RuntimeError, httpx.HTTPError) as error:
+        raise PublishError(f"{repository} was not published: {_reason(error)}.") from error
+    return str(url)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, HfHubHTTPError):
+        status = error.response.status_code
+        return REFUSALS.get(status, f"the Hub refused it ({status}: {error.server_message})")
+    if isinstance(error, HFValidationError):
+        return "its name must be like user/name"
+    if isinstance(error, OfflineModeIsEnabled):
+        return "the Hub is switched off here (HF_HUB_OFFLINE)"
+    return f"the connection to the Hub was lost ({type(error).__name__})"
+
+
+def add_publishing_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what every command that publishes takes, beside the repository's name."""
+    parser.add_argument("--private", action="store_true", help="of a new repository: yours alone")
+    parser.add_argument("--revision", help="a branch, made where it is missing (default: main)")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="what", required=True)
+    for what in ("model", "photos", "demo"):
+        command = commands.add_parser(what)
+        command.add_argument("repository", help="user/name")
+        add_publishing_arguments(command)
+        if what == "model":
+            command.add_argument("--folder", type=Path, default=Path("vgg16-finetuned"))
+        elif what == "photos":
+            add_dataset_arguments(command)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except PublishError as error:
-        raise SystemExit(f"{error} Then run this command again.") from None
+    run_script(main)

@@ -20,13 +20,21 @@ import numpy as np
 import torch
 from datasets import Dataset
 from scipy.special import softmax
-from transformers import AutoImageProcessor, BaseImageProcessor
+from transformers import AutoImageProcessor
 
+from data.errors import UserError, run_script
 from data.labelled import add_dataset_arguments, load_photos
-from data.sources import DataError
-from space.models.classifiers import class_logits, load_classifier, prepare_all
-from space.models.engine import WEIGHTS, Network, TorchNetwork, convert, quantised, save_quantised
-from space.report.metrics import ClassificationReport, as_sentence
+from space.models.engine import (
+    TorchNetwork,
+    class_logits,
+    convert,
+    load_classifier,
+    load_quantised,
+    save_quantised,
+    weight_files,
+)
+from space.models.pixels import prepare_all
+from training.model_folder import as_sentence, figures_of, logits_of
 
 CALIBRATION_PHOTOS = 300
 SECTION = "## In 8-bit integers"
@@ -34,10 +42,15 @@ SECTION = "## In 8-bit integers"
 
 def main() -> None:
     """Load, quantise, measure, and say so in the card."""
-    arguments = _arguments()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="what train_vgg.py left")
+    add_dataset_arguments(parser)
+    arguments = parser.parse_args()
     folder = arguments.folder
-    if not (folder / WEIGHTS).is_file():
-        raise SystemExit(f"{folder} holds no trained model; train one with train_vgg.py.")
+    if not weight_files(folder):
+        raise UserError(f"{folder} holds no trained model; train one with train_vgg.py.")
     photos = load_photos(arguments.dataset, skip_broken=arguments.skip_broken)
     train = photos["train"]
     calibration = train.select(range(0, len(train), -(-len(train) // CALIBRATION_PHOTOS)))
@@ -63,10 +76,13 @@ def quantise(folder: Path, photos: Dataset) -> None:
         photos: to calibrate with.
 
     Raises:
-        ImportError: nncf is not installed.
+        UserError: nncf is not installed.
     """
-    import nncf
-    from nncf.quantization.advanced_parameters import OverflowFix
+    try:
+        import nncf
+        from nncf.quantization.advanced_parameters import OverflowFix
+    except ImportError as error:
+        raise UserError(f"{error}: pip install -r training/requirements-quantise.txt.") from error
 
     processor = AutoImageProcessor.from_pretrained(folder)
     pixels = torch.cat([*prepare_all(photos, processor, "Preparing")])
@@ -84,26 +100,19 @@ def compare_with_float32(folder: Path, photos: Dataset) -> dict[str, object]:
     """The figures of the quantised network, and how far it agrees with float32.
 
     Returns:
-        Those of ClassificationReport, `same_choice` (a share), and `probability_difference` (the
+        Those of ClassificationReport, `same_choice` (in [0, 1]), and `probability_difference` (the
         mean, over photos and categories).
     """
     processor, model = AutoImageProcessor.from_pretrained(folder), load_classifier(folder)
-    float32 = _probabilities(TorchNetwork(model, class_logits), processor, photos)
-    int8 = _probabilities(quantised(folder), processor, photos)
-    figures = ClassificationReport().compute(
-        predictions=int8.argmax(1).tolist(),
-        references=list(photos["label"]),
-        categories=[model.config.id2label[index] for index in range(int8.shape[1])],
+    categories = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    int8, float32 = (
+        logits_of(network, processor, categories, photos)
+        for network in (load_quantised(folder), TorchNetwork(model, class_logits))
     )
-    return figures | {
+    return figures_of(int8, photos) | {
         "same_choice": float((int8.argmax(1) == float32.argmax(1)).mean()),
-        "probability_difference": float(np.abs(int8 - float32).mean()),
+        "probability_difference": float(np.abs(softmax(int8, 1) - softmax(float32, 1)).mean()),
     }
-
-
-def _probabilities(network: Network, processor: BaseImageProcessor, photos: Dataset) -> np.ndarray:
-    batches = prepare_all(photos, processor, "Measuring")
-    return softmax(np.concatenate([*map(network, batches)]), axis=-1)
 
 
 def in_words(figures: dict[str, object]) -> str:
@@ -125,24 +134,9 @@ def with_section(card: str, figures: dict[str, object]) -> str:
 on a processor. {in_words(figures)}
 
 """
-    return re.sub(
-        rf"({SECTION}\n.*?)?(?=## Training)", lambda _: section, card, count=1, flags=re.DOTALL
-    )
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", type=Path, help="what train_vgg.py left")
-    add_dataset_arguments(parser)
-    return parser.parse_args()
+    pattern = rf"({SECTION}\n.*?)?(?=## Training)"
+    return re.sub(pattern, lambda _: section, card, count=1, flags=re.DOTALL)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except DataError as error:
-        raise SystemExit(str(error)) from None
-    except ImportError as error:
-        raise SystemExit(f"{error}: pip install -r training/requirements-quantise.txt.") from None
+    run_script(main)

@@ -3,11 +3,10 @@
     python training/search_texts.py --dataset products.csv     # also a folder, or a Hub id
     python training/compare_models.py --dataset products.csv --texts better_texts.json
 
-Starting from the study's descriptions, the one text that lowers the cross-entropy most is added to
-its category, until none does: greedy forward selection among data/texts.py's templates and nouns,
-for whatever zero-shot model the demo would load. Photos and texts are encoded once. The texts, and
-what each of them gained, go to --output; cross-validation, the whole search repeated in each fold,
-says what they are worth on other photos.
+Starting from the study's, the one text of data/candidate_texts.json that lowers the cross-entropy
+most is added to its category, until none does (greedy forward selection), for whatever zero-shot
+model the demo would load. The texts, and what each gained, go to --output; cross-validation, the
+whole search repeated in each fold, says what they are worth on other photos.
 """
 
 import argparse
@@ -20,17 +19,28 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
-from scipy.special import logsumexp
+from scipy.special import log_softmax, logsumexp
 from sklearn.preprocessing import normalize
 from tqdm.auto import tqdm
 
 from data.categories import CATEGORIES
-from data.labelled import add_dataset_arguments, digests, load_photos, summary
-from data.sources import DataError
-from data.texts import CANDIDATES, STUDY, Texts
+from data.errors import run_script
+from data.labelled import add_dataset_arguments, load_photos, summary
+from data.texts import STUDY, Texts
 from space.models.checkpoints import load_zero_shot
-from space.models.classifiers import ZeroShotModel, category_embeddings, embed_all, zero_shot_scores
+from space.models.classifiers import ZeroShot
+from space.models.pixels import prepare_all
 from training.tune import folds
+
+_PARTS = json.loads((Path(__file__).parents[1] / "data/candidate_texts.json").read_text("utf-8"))
+# (category, text): what is sold in each category, by its name and by the descriptions of train and
+# validation.
+CANDIDATES: list[tuple[str, str]] = [
+    (category, template.format(noun))
+    for category, nouns in _PARTS["nouns"].items()
+    for noun in nouns
+    for template in _PARTS["templates"]
+]
 
 
 def main() -> None:
@@ -38,8 +48,8 @@ def main() -> None:
     arguments = _arguments()
     photos = load_photos(arguments.dataset, skip_broken=arguments.skip_broken)
     print(summary(photos))
-    model, identity = load_zero_shot()
-    print(f"Searching texts for {identity.model} ({identity.checkpoint}).")
+    model = load_zero_shot()
+    print(f"Searching texts for {model.identity.name} ({model.identity.checkpoint}).")
     texts, found = find_texts(model, concatenate_datasets([photos["train"], photos["validation"]]))
     for step in found["steps"]:
         print(f"{step['accuracy']:.1%} ({step['gained']:+.1%})  {step['category']}: {step['text']}")
@@ -48,40 +58,37 @@ def main() -> None:
         f"with the study's texts, {found['accuracy']:.1%} with {len(found['steps'])} more; by "
         f"cross-validation {found['accuracy_cross_validated']:.1%}."
     )
-    model_of = {key: getattr(identity, key) for key in ("model", "checkpoint", "revision")}
+    model_of = {key: getattr(model.identity, key) for key in ("name", "checkpoint", "weights")}
     text = json.dumps({"texts": texts, "found": model_of | found}, indent=1, ensure_ascii=False)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(text + "\n", encoding="utf-8")
 
 
-def find_texts(model: ZeroShotModel, photos: Dataset) -> tuple[Texts, dict[str, object]]:
+def find_texts(model: ZeroShot, photos: Dataset) -> tuple[Texts, dict[str, object]]:
     """Better texts, searched on all the photos, and what the search is worth on others.
 
     Returns:
-        The texts of each category, and `photos` (their number), `accuracy_study`, `accuracy` and
-        `accuracy_cross_validated` in [0, 1], and `steps`: the `category` and the `text` of each
-        that was added, what it `gained` in accuracy, and `accuracy` and `cross_entropy` with it.
-
-    Raises:
-        DataError: too few photos for cross-validation.
+        The texts, and `photos` (their number), `accuracy_study`, `accuracy` and
+        `accuracy_cross_validated`, and `steps`: `category` and `text` of each that was added, what
+        it `gained` in accuracy, and `accuracy` and `cross_entropy` with it.
     """
     labels = np.array(photos["label"])
-    splits = folds(labels, digests(photos), seed=0)
-    images = embed_all(model, photos)
-    start = category_embeddings(model, STUDY.values())
-    categories, texts = zip(*CANDIDATES, strict=True)
-    candidates = model.encode_texts(texts)
-    category_of = np.array([CATEGORIES.index(category) for category in categories])
+    splits = folds(labels, list(photos["sha256"]), seed=0)
+    pixels = prepare_all(photos, model.processor, "Encoding photos")
+    images = np.concatenate([*map(model.encoder.encode_photos, pixels)])
+    candidates = model.encoder.encode_texts(tuple(text for _, text in CANDIDATES))
+    category_of = np.array([CATEGORIES.index(category) for category, _ in CANDIDATES])
+    start, scale = model.with_texts(STUDY).weights, model.encoder.logit_scale
 
     def search_on(some: np.ndarray) -> list[int]:
-        return search(images[some], labels[some], start, candidates, category_of, model.logit_scale)
+        return search(images[some], labels[some], start, candidates, category_of, scale)
 
     right = 0.0
     for others, held_out in tqdm(splits, desc="Cross-validation", unit="fold"):
-        scores = _scores(model, images[held_out], labels[held_out], search_on(others))
-        right += scores["accuracy"] * len(held_out)
+        figures = _figures(model, images[held_out], labels[held_out], search_on(others))
+        right += figures["accuracy"] * len(held_out)
     added = search_on(np.arange(len(labels)))
-    history = [_scores(model, images, labels, added[:count]) for count in range(len(added) + 1)]
+    history = [_figures(model, images, labels, added[:count]) for count in range(len(added) + 1)]
     gains = [after["accuracy"] - before["accuracy"] for before, after in pairwise(history)]
     return _texts(added), {
         "photos": len(labels),
@@ -89,7 +96,12 @@ def find_texts(model: ZeroShotModel, photos: Dataset) -> tuple[Texts, dict[str, 
         "accuracy": history[-1]["accuracy"],
         "accuracy_cross_validated": right / len(labels),
         "steps": [
-            {"category": categories[index], "text": texts[index], "gained": gain, **after}
+            {
+                "category": CANDIDATES[index][0],
+                "text": CANDIDATES[index][1],
+                "gained": gain,
+                **after,
+            }
             for index, gain, after in zip(added, gains, history[1:], strict=True)
         ],
     }
@@ -109,15 +121,14 @@ def search(
     worth less on other photos.
 
     Args:
-        images: (n, d), of unit length.
-        labels: (n,) int, in [0, k).
-        start: (k, d), of unit length: a text of each category.
-        candidates: (m, d), of unit length.
-        category_of: (m,) int, the category that each candidate may be added to.
-        logit_scale: what similarities are multiplied by before the softmax.
+        images, start, candidates: (n, d), (k, d) and (m, d), of unit length; `start` is a text of
+            each category.
+        labels, category_of: (n,) and (m,) int in [0, k); the second is the category that each
+            candidate may be added to.
+        logit_scale: see space/models/encoders.py.
 
     Returns:
-        The indices of the added candidates, in the order in which they were added, each once.
+        The indices of the added candidates, in the order in which they were added.
     """
     added: list[int] = []
     sums = start.copy()
@@ -136,15 +147,15 @@ def search(
         sums[category_of[best]] += candidates[best]
 
 
-def _scores(
-    model: ZeroShotModel, images: np.ndarray, labels: np.ndarray, added: list[int]
+def _figures(
+    model: ZeroShot, images: np.ndarray, labels: np.ndarray, added: list[int]
 ) -> dict[str, float]:
     """Accuracy and cross-entropy on photos with the study's texts and some candidates."""
-    embeddings = category_embeddings(model, _texts(added).values())
-    _, shares = zero_shot_scores(images, embeddings, model.logit_scale)
+    logits = model.with_texts(_texts(added)).logits_of(images)
+    log_probabilities = log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
     return {
-        "accuracy": float((shares.argmax(1) == labels).mean()),
-        "cross_entropy": float(-np.log(shares[np.arange(len(labels)), labels]).mean()),
+        "accuracy": float((logits.argmax(1) == labels).mean()),
+        "cross_entropy": float(-log_probabilities.mean()),
     }
 
 
@@ -161,14 +172,9 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_dataset_arguments(parser)
-    parser.add_argument(
-        "--output", type=Path, default=Path("better_texts.json"), help="a JSON file"
-    )
+    parser.add_argument("--output", type=Path, default=Path("better_texts.json"))
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except DataError as error:
-        raise SystemExit(str(error)) from None
+    run_script(main)

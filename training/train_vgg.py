@@ -7,10 +7,10 @@
     python training/train_vgg.py --dataset products.csv --push-to-hub user/name
     accelerate launch training/train_vgg.py ...                 # several GPUs, several machines
 
-Narrow heads are trained on ImageNet's convolutions, which see every photo only once for each of its
-augmented copies, and averaged into one; --unfreeze trains one head alone, and then the last blocks
-of convolutions with it. Training stops when the validation loss has not improved for a while, and
-the best epoch is kept; with --refit, all is then trained anew for as many epochs on train and
+Narrow heads are trained on ImageNet's frozen trunk, which sees every photo only once for each of
+its augmented copies, and averaged into one; --unfreeze trains one head alone, and then the trunk's
+last blocks with it. Training stops when the validation loss has not improved for a while, and the
+best epoch is kept; with --refit, all is then trained anew for as many epochs on train and
 validation together. The same command takes up a run that was interrupted.
 
 The folder that is left (--output) answers in one line, with no code of ours:
@@ -25,9 +25,8 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
-from dataclasses import astuple
-from functools import partial
+from dataclasses import astuple, replace
+from functools import cache, partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -41,35 +40,18 @@ from huggingface_hub import get_token
 from transformers import TimmWrapperForImageClassification
 
 from data.categories import CATEGORIES
-from data.hub import PublishError, add_publishing_arguments
-from data.labelled import (
-    add_corrections,
-    add_dataset_arguments,
-    digests,
-    fingerprint,
-    load_photos,
-    summary,
-)
-from data.sources import DataError
-from space.models.checkpoints import BEFORE_REFIT, CheckpointError
-from space.report.metrics import as_sentence
+from data.errors import run_script
+from data.labelled import add_corrections, add_dataset_arguments, fingerprint, load_photos, summary
+from space.models.checkpoints import save_before_refit
 from training.features import Features, frozen_features
-from training.fine_tune import Recipe, best_epochs, fine_tune, probabilities
-from training.model_folder import write_report
-from training.network import (
-    BLOCKS,
-    PROCESSOR,
-    average,
-    block_start,
-    build_model,
-    save,
-    trunk_weights,
-)
-from training.publish import publish_model
+from training.fine_tune import Hyperparameters, Task, best_epochs, fine_tune, predict
+from training.model_folder import as_sentence, fill_model_folder
+from training.network import BLOCKS, average, block_start, build_model, save, trunk_weights
+from training.publish import PublishError, add_publishing_arguments, publish_model
 from training.tune import folds, tune
 
 COPIES = 8
-# Their average is right more often than each of them, and costs one pass of the convolutions.
+# Their average is right more often than each of them, and costs one pass of the trunk.
 HEADS = 3
 
 
@@ -85,99 +67,73 @@ def main() -> None:
     state.print(summary(photos))
     trunk = trunk_weights(arguments.init)
     if state.is_main_process:
-        _take_up(arguments, photos)
+        _resume(arguments, photos)
     state.wait_for_everyone()
 
     seen = concatenate_datasets([photos["train"], photos["validation"]])
     # An epoch sees each photo once: more copies than epochs would never be looked at.
-    features_of = partial(trunk_features, trunk, seen, min(COPIES, arguments.epochs))
-    build = partial(build_model, trunk)
-    recipe = Recipe(unfreeze=arguments.unfreeze)
+    copies = min(COPIES, arguments.epochs)
+    features_of = cache(partial(trunk_features, trunk, seen, copies))
+    task = Task(partial(build_model, trunk), features_of, arguments.epochs, arguments.seed)
+    chosen = Hyperparameters(unfreeze=arguments.unfreeze)
     if arguments.tune:
-        recipe = tune(
-            build,
-            features_of,
-            folds(np.array(seen["label"]), digests(seen), arguments.seed),
-            trials=arguments.tune,
-            start=recipe,
-            folder=arguments.output,
-            epochs=arguments.epochs,
-            seed=arguments.seed,
-        )
-    features = features_of(recipe.unfreeze)
-    model, log, unseen = train(build, features, recipe, len(photos["train"]), arguments)
+        splits = folds(np.array(seen["label"]), list(seen["sha256"]), arguments.seed)
+        chosen = tune(task, splits, arguments.tune, chosen, arguments.output)
+    model, log, unseen = train(task, chosen, len(photos["train"]), arguments)
     if state.is_main_process:
-        _leave(model, photos, log, unseen, recipe, arguments)
+        _finish(model, photos, log, unseen, chosen, arguments)
 
 
 def train(
-    build: Callable[[float], TimmWrapperForImageClassification],
-    features: dict[int, Features],
-    recipe: Recipe,
-    train_photos: int,
-    arguments: argparse.Namespace,
-) -> tuple[TimmWrapperForImageClassification, list[dict[str, float]], np.ndarray | None]:
+    task: Task, chosen: Hyperparameters, train_photos: int, arguments: argparse.Namespace
+) -> tuple[TimmWrapperForImageClassification, pd.DataFrame, np.ndarray | None]:
     """Train HEADS heads with early stopping and, with --refit, anew on validation too.
 
     Args:
-        build: makes a model with starting weights and this dropout.
-        features: of the photos of train, then of validation.
-        recipe: what to train with.
+        task: what to train.
+        chosen: the hyper-parameters.
         train_photos: how many of the photos are of train.
         arguments: of the command.
 
     Returns:
-        The average of the heads as one model; the log; and with --refit the probabilities
-        (validation photos, classes) that the average gave before it was trained on them.
+        The average of the heads as one model; the log; and with --refit the logits (validation
+        photos, classes) that the average gave before it was trained on them.
     """
-    everything = np.arange(len(features[0]))
+    features = task.features_of(chosen.unfreeze)
+    everything = np.arange(len(features))
     train, validation = everything[:train_photos], everything[train_photos:]
-    unfinished = arguments.output / "unfinished" / "-".join(map(str, astuple(recipe)))
-    models, refitted, log = [], [], []
-    # Convolutions that were trained apart cannot be shared by the heads.
-    for head in range(1 if recipe.unfreeze else HEADS):
-        seed = arguments.seed + head
-        run = partial(fine_tune, build, features, recipe, epochs=arguments.epochs, seed=seed)
-        model, rows = run((train, validation), unfinished / f"train-{head}")
+    unfinished = arguments.output / "unfinished" / "-".join(map(str, astuple(chosen)))
+    models, refitted, logs = [], [], []
+    # A trunk that was trained with one head cannot be shared by others.
+    for head in range(1 if chosen.unfreeze else HEADS):
+        run = partial(fine_tune, replace(task, seed=task.seed + head), chosen)
+        model, log = run((train, validation), unfinished / f"train-{head}")
         models.append(model)
-        log += [{"head": head, **row} for row in rows]
+        logs.append(log.assign(head=head))
         if arguments.refit:
-            stop_after = {stage: row["epoch"] for stage, row in best_epochs(rows).items()}
-            folder = unfinished / f"refit-{head}"
-            model, _ = run((everything, everything[:0]), folder, stop_after=stop_after)
+            stop_after = best_epochs(log)["epoch"].to_dict()
+            model, _ = run((everything, validation), unfinished / f"refit-{head}", stop_after)
             refitted.append(model)
+    log = pd.concat(logs, ignore_index=True)
     if not arguments.refit:
         return average(models), log, None
-    unseen = features[recipe.unfreeze].take(validation)
-    return average(refitted), log, probabilities(average(models), unseen, recipe.unfreeze)
+    unseen = predict(average(models), features.subset(validation), chosen.unfreeze)
+    return average(refitted), log, unseen
 
 
 def trunk_features(
     trunk: dict[str, torch.Tensor], photos: Dataset, copies: int, unfreeze: int
-) -> dict[int, Features]:
-    """What lies before the trained layers, for the stages of a training.
-
-    Args:
-        trunk: the weights of the convolutions.
-        photos: of train and validation.
-        copies: of each photo, the first as it is.
-        unfreeze: the number of blocks that are trained in the end.
-
-    Returns:
-        The features before the head (0) and before the last `unfreeze` blocks.
-    """
+) -> Features:
+    """What lies before the last `unfreeze` blocks of a trunk with these weights."""
     layers = build_model(trunk).timm_model.features
-    return {
-        stage: frozen_features(layers[: block_start(layers, stage)], PROCESSOR, photos, copies)
-        for stage in sorted({0, unfreeze})
-    }
+    return frozen_features(layers[: block_start(layers, unfreeze)], photos, copies)
 
 
-def _take_up(arguments: argparse.Namespace, photos: DatasetDict) -> None:
+def _resume(arguments: argparse.Namespace, photos: DatasetDict) -> None:
     """Keep what an unfinished run of the same command left; throw away that of another."""
     unfinished = arguments.output / "unfinished"
     run = {key: str(vars(arguments)[key]) for key in ("init", "epochs", "seed", "unfreeze")}
-    run["photos"] = [fingerprint(split) for split in photos.values()]
+    run["data"] = [fingerprint(split) for split in photos.values()]
     try:
         same = json.loads((unfinished / "run.json").read_text()) == run
     except (OSError, ValueError):
@@ -188,44 +144,44 @@ def _take_up(arguments: argparse.Namespace, photos: DatasetDict) -> None:
         (unfinished / "run.json").write_text(json.dumps(run))
 
 
-def _leave(
+def _finish(
     model: TimmWrapperForImageClassification,
     photos: DatasetDict,
-    log: list[dict[str, float]],
+    log: pd.DataFrame,
     unseen: np.ndarray | None,
-    recipe: Recipe,
+    chosen: Hyperparameters,
     arguments: argparse.Namespace,
 ) -> None:
     """Save and measure the model, and publish it where that was asked for."""
     output = arguments.output
-    stale_files = [output / BEFORE_REFIT, *output.glob("quantised.*")]
-    stale_files += [] if arguments.tune else output.glob("tuning.*")
-    for stale in stale_files:
-        stale.unlink(missing_ok=True)
+    for pattern in ("before_refit.*", "quantised.*", *([] if arguments.tune else ["tuning.*"])):
+        for stale in output.glob(pattern):
+            stale.unlink()
     save(model, output)
     if unseen is not None:
-        table = pd.DataFrame(unseen, digests(photos["validation"]), CATEGORIES)
-        table.to_csv(output / BEFORE_REFIT, index_label="sha256")
+        save_before_refit(output, unseen, list(photos["validation"]["sha256"]), CATEGORIES)
     dataset = arguments.dataset or "the bundled sample of rendered photos"
-    metrics = write_report(
-        output, photos, log, recipe, dataset=dataset, seed=arguments.seed, refit=arguments.refit
-    )
+    made = {"dataset": dataset, "seed": arguments.seed, "refit": arguments.refit}
+    metrics = fill_model_folder(output, photos, log, chosen, **made)
     shutil.rmtree(output / "unfinished")
     for split, figures in metrics.items():
         print(f"{split}: {as_sentence(figures)}")
     print(f"Saved: {output}")
     if arguments.push_to_hub:
-        url = publish_model(output, arguments.push_to_hub, arguments.private, arguments.revision)
-        print(f"Published: {url}")
+        _publish(arguments)
 
 
-def _publish_again(arguments: argparse.Namespace) -> str:
-    """The command that publishes what is trained already."""
-    command = ["python", "training/publish.py", arguments.push_to_hub]
-    command += ["--folder", str(arguments.output)]
-    command += ["--private"] if arguments.private else []
-    command += ["--revision", arguments.revision] if arguments.revision else []
-    return shlex.join(command)
+def _publish(arguments: argparse.Namespace) -> None:
+    """Publish the folder; a failure says the command that does it without training again."""
+    repository, folder = arguments.push_to_hub, arguments.output
+    try:
+        url = publish_model(folder, repository, arguments.private, arguments.revision)
+    except PublishError as error:
+        command = ["python", "training/publish.py", "model", repository, "--folder", str(folder)]
+        command += ["--private"] if arguments.private else []
+        command += ["--revision", arguments.revision] if arguments.revision else []
+        raise PublishError(f"{error} Without training again: {shlex.join(command)}") from error
+    print(f"Published: {url}")
 
 
 def _arguments() -> argparse.Namespace:
@@ -247,15 +203,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--unfreeze",
         type=int,
-        default=Recipe.unfreeze,
+        default=Hyperparameters.unfreeze,
         choices=range(BLOCKS + 1),
-        help="the last blocks of convolutions to train after the head (default: none)",
+        help="the trunk's last blocks to train after the head (default: none)",
     )
     parser.add_argument(
         "--tune",
         type=_positive,
         metavar="N",
-        help="try N recipes by cross-validation, use the best",
+        help="try N sets of hyper-parameters by cross-validation, use the best",
     )
     parser.add_argument(
         "--refit", action="store_true", help="train again on train and validation together"
@@ -273,13 +229,4 @@ def _positive(text: str) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (DataError, CheckpointError) as error:
-        raise SystemExit(str(error)) from None
-    except KeyboardInterrupt:
-        raise SystemExit("Interrupted; the same command goes on where this one stopped.") from None
-    except PublishError as error:
-        raise SystemExit(
-            f"{error} Without training again: {_publish_again(_arguments())}"
-        ) from None
+    run_script(main, "Interrupted; the same command goes on where this one stopped.")

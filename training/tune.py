@@ -1,33 +1,39 @@
 """Hyper-parameters by stratified, group-aware cross-validation, searched by Optuna."""
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import optuna
 import pandas as pd
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
+from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from sklearn.model_selection import StratifiedGroupKFold
 from tqdm.auto import tqdm
-from transformers import TimmWrapperForImageClassification
 
 from data.sources import DataError
-from training.features import Features
-from training.fine_tune import Recipe, best_epochs, fine_tune
+from training.fine_tune import Hyperparameters, Split, Task, best_epochs, fine_tune
 
 FOLDS = 5
+SEARCHED = {
+    "learning_rate": FloatDistribution(5e-5, 1e-3, log=True),
+    "batch_size": CategoricalDistribution([32, 64, 128]),
+    "dropout": FloatDistribution(0.0, 0.5),
+    "weight_decay": FloatDistribution(0.1, 3.0, log=True),
+    "augmentation": FloatDistribution(0.0, 1.0),
+}
+TRUNK_LEARNING_RATE = {"trunk_learning_rate": FloatDistribution(1e-6, 1e-4, log=True)}
+# Searched where a GPU trains the trunk in seconds.
+UNFREEZE = {"unfreeze": IntDistribution(0, 2)}
 
 
-def folds(
-    labels: np.ndarray, groups: list[str], seed: int, parts: int = FOLDS
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Indices to train and to validate on: classes in like shares, copies of a photo together.
+def folds(labels: np.ndarray, groups: list[str], seed: int, parts: int = FOLDS) -> list[Split]:
+    """Classes in like proportions, and copies of a photo (a group) in one part.
 
     Raises:
         DataError: a class has fewer photos than there are folds.
@@ -41,70 +47,52 @@ def folds(
     return list(splitter.split(labels, labels, groups))
 
 
-def cross_validate(
-    build: Callable[[float], TimmWrapperForImageClassification],
-    features: dict[int, Features],
-    recipe: Recipe,
-    splits: list[tuple[np.ndarray, np.ndarray]],
-    epochs: int,
-    seed: int,
-) -> pd.DataFrame:
-    """Train on each split; validation_accuracy and validation_loss of its best epoch."""
+def cross_validate(task: Task, chosen: Hyperparameters, splits: list[Split]) -> pd.DataFrame:
+    """Train on each split; accuracy and loss of its best epoch."""
     rows = []
     for split in tqdm(splits, desc="Cross-validation", unit="fold", leave=False):
         with tempfile.TemporaryDirectory() as folder:
-            _, log = fine_tune(build, features, recipe, split, Path(folder), epochs, seed)
-        rows.append(best_epochs(log)[recipe.unfreeze])
-    return pd.DataFrame(rows)[["validation_accuracy", "validation_loss"]]
+            _, log = fine_tune(task, chosen, split, Path(folder))
+        rows.append(best_epochs(log).loc[chosen.unfreeze])
+    columns = {"validation_accuracy": "accuracy", "validation_loss": "loss"}
+    return pd.DataFrame(rows)[list(columns)].rename(columns=columns)
 
 
 def tune(
-    build: Callable[[float], TimmWrapperForImageClassification],
-    features_of: Callable[[int], dict[int, Features]],
-    splits: list[tuple[np.ndarray, np.ndarray]],
-    *,
-    trials: int,
-    start: Recipe,
-    folder: Path,
-    epochs: int,
-    seed: int,
-) -> Recipe:
-    """Search for the recipe of the highest mean accuracy, and write the table of trials.
+    task: Task, splits: list[Split], trials: int, start: Hyperparameters, folder: Path
+) -> Hyperparameters:
+    """Search for the highest mean accuracy, and write the table of trials.
 
     Args:
-        build: makes a model with starting weights and this dropout.
-        features_of: the features that a number of unfrozen blocks needs.
+        task: what to train; its seed is also that of the search.
         splits: see `folds`.
-        trials: how many recipes are tried, the first being `start`. Trials that an unfinished run
-            left in the folder count.
+        trials: how many are made, the first with `start`. Those that an unfinished run left in the
+            folder count.
         start: without a GPU, its number of unfrozen blocks is that of all trials.
         folder: gets tuning.csv and tuning.png; `unfinished/` in it keeps the trials until then.
-        epochs: at most so many a stage.
-        seed: of the search, and of each training.
     """
     state = PartialState()
-    study = _study(folder / "unfinished", start, seed) if state.is_main_process else None
+    study = _study(folder / "unfinished", start, task.seed) if state.is_main_process else None
     done = broadcast_object_list([len(_complete(study)) if study else 0])[0]
     for number in range(done, trials):
-        trial = study.ask() if study else None
-        recipe = broadcast_object_list([_ask(trial, start) if trial else None])[0]
-        features = features_of(recipe.unfreeze)
-        state.print(f"Trial {number + 1} of {trials}: {recipe}")
-        scores = cross_validate(build, features, recipe, splits, epochs, seed)
+        trial = study.ask(_searched(start)) if study else None
+        found = broadcast_object_list([trial.params if trial else {}])[0]
+        chosen = replace(start, **found)
+        state.print(f"Trial {number + 1} of {trials}: {chosen}")
+        scores = cross_validate(task, chosen, splits)
         if trial:
-            trial.set_user_attr("recipe", asdict(recipe))
-            trial.set_user_attr("loss", scores["validation_loss"].tolist())
-            trial.set_user_attr("accuracy", scores["validation_accuracy"].tolist())
-            study.tell(trial, scores["validation_accuracy"].mean())
-            print(_write_table(study, folder).to_string(index=False, float_format="%.4g"))
-    best = [None]
+            spread = scores.agg(["mean", "std"]).unstack()
+            trial.set_user_attr("scores", {"_".join(key): value for key, value in spread.items()})
+            study.tell(trial, scores["accuracy"].mean())
+            print(_write_table(study, start, folder).to_string(index=False, float_format="%.4g"))
+    best = [{}]
     if study:
-        _plot(_write_table(study, folder), folder / "tuning.png")
-        best = [Recipe(**study.best_trial.user_attrs["recipe"])]
-    return broadcast_object_list(best)[0]
+        _plot(_write_table(study, start, folder), folder / "tuning.png")
+        best = [study.best_trial.params]
+    return replace(start, **broadcast_object_list(best)[0])
 
 
-def _study(folder: Path, start: Recipe, seed: int) -> optuna.Study:
+def _study(folder: Path, start: Hyperparameters, seed: int) -> optuna.Study:
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
@@ -114,76 +102,48 @@ def _study(folder: Path, start: Recipe, seed: int) -> optuna.Study:
         load_if_exists=True,
     )
     done = len(_complete(study))
-    # Taken up again, the search must not draw what it drew before.
+    # Resumed, the search must not try what it tried before.
     study.sampler = optuna.samplers.TPESampler(seed=seed + done, n_startup_trials=5)
     if not done:
-        study.enqueue_trial(asdict(start))
+        study.enqueue_trial({name: asdict(start)[name] for name in _searched(start)})
     return study
+
+
+def _searched(start: Hyperparameters) -> dict[str, optuna.distributions.BaseDistribution]:
+    on_gpu = torch.cuda.is_available()
+    trunk = TRUNK_LEARNING_RATE if on_gpu or start.unfreeze else {}
+    return (UNFREEZE if on_gpu else {}) | SEARCHED | trunk
 
 
 def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
 
 
-def _ask(trial: optuna.Trial, start: Recipe) -> Recipe:
-    """A recipe to try; the whole recipe is searched where a GPU trains the trunk in seconds."""
-    unfreeze = start.unfreeze
-    if torch.cuda.is_available():
-        unfreeze = trial.suggest_int("unfreeze", 0, 2)
-    return Recipe(
-        learning_rate=trial.suggest_float("learning_rate", 5e-5, 1e-3, log=True),
-        batch_size=trial.suggest_categorical("batch_size", [32, 64, 128]),
-        dropout=trial.suggest_float("dropout", 0.0, 0.5),
-        weight_decay=trial.suggest_float("weight_decay", 0.1, 3.0, log=True),
-        augmentation=trial.suggest_float("augmentation", 0.0, 1.0),
-        unfreeze=unfreeze,
-        trunk_learning_rate=(
-            trial.suggest_float("trunk_learning_rate", 1e-6, 1e-4, log=True)
-            if unfreeze
-            else start.trunk_learning_rate
-        ),
-    )
-
-
-def _write_table(study: optuna.Study, folder: Path) -> pd.DataFrame:
-    """A row a trial, best first: its recipe, mean and spread over the folds."""
-    rows = []
-    for trial in _complete(study):
-        accuracy, loss = np.array(trial.user_attrs["accuracy"]), np.array(trial.user_attrs["loss"])
-        rows.append(
-            {
-                "trial": trial.number + 1,
-                "accuracy_mean": accuracy.mean(),
-                "accuracy_std": accuracy.std(ddof=1),
-                "loss_mean": loss.mean(),
-                "loss_std": loss.std(ddof=1),
-                **trial.user_attrs["recipe"],
-            }
-        )
+def _write_table(study: optuna.Study, start: Hyperparameters, folder: Path) -> pd.DataFrame:
+    """A row a trial, best first: mean and spread over the folds, its hyper-parameters."""
+    rows = [
+        {"trial": trial.number + 1, **trial.user_attrs["scores"]}
+        | asdict(replace(start, **trial.params))
+        for trial in _complete(study)
+    ]
     table = pd.DataFrame(rows).sort_values("accuracy_mean", ascending=False, kind="stable")
     table.to_csv(folder / "tuning.csv", index=False)
     return table
 
 
 def _plot(table: pd.DataFrame, file: Path) -> None:
-    """Accuracy against each hyper-parameter that was searched."""
-    searched = [field.name for field in fields(Recipe) if table[field.name].nunique() > 1]
-    figure, axes = plt.subplots(
-        1, max(1, len(searched)), figsize=(3.2 * max(1, len(searched)), 3.4), sharey=True
-    )
-    for axis, name in zip(np.atleast_1d(axes), searched, strict=False):
-        axis.errorbar(
-            table[name],
-            100 * table["accuracy_mean"],
-            100 * table["accuracy_std"],
-            fmt="o",
-            alpha=0.6,
-        )
-        axis.plot(table[name].iloc[0], 100 * table["accuracy_mean"].iloc[0], "*", markersize=14)
+    """Accuracy against each hyper-parameter that was searched; a star is the best."""
+    names = [field.name for field in fields(Hyperparameters) if table[field.name].nunique() > 1]
+    count = max(1, len(names))
+    figure = Figure((3.2 * count, 3.4))
+    axes = figure.subplots(1, count, sharey=True, squeeze=False)[0]
+    mean, std = 100 * table["accuracy_mean"], 100 * table["accuracy_std"]
+    for axis, name in zip(axes, names, strict=False):
+        axis.errorbar(table[name], mean, std, fmt="o", alpha=0.6)
+        axis.plot(table[name].iloc[0], mean.iloc[0], "*", markersize=14)
         axis.set_xlabel(name.replace("_", " "))
         if "learning_rate" in name:
             axis.set_xscale("log")
             axis.xaxis.set_minor_formatter(NullFormatter())
-    np.atleast_1d(axes)[0].set_ylabel("accuracy, %\n(mean and spread over folds)")
+    axes[0].set_ylabel("accuracy, %\n(mean and spread over folds)")
     figure.savefig(file, dpi=120, bbox_inches="tight")
-    plt.close(figure)

@@ -4,21 +4,25 @@
 bundled VGG16 and of OpenAI's CLIP.
 """
 
-import hashlib
+import json
 import math
 import os
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+import numpy as np
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils import httpx
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-from space.models.classifiers import CLIP, ConSE, ImageClassifier, ZeroShotModel
-from space.models.engine import QUANTISED
+from data.errors import UserError
+from data.texts import STUDY, Texts
+from space.models.classifiers import FineTuned, Identity, Models, ZeroShot
+from space.models.encoders import CLIP, ConSE
+from space.models.engine import BEFORE_REFIT, digest, weight_files
 
 BUNDLED = Path(__file__).parents[1]
 VGG16_CHECKPOINT = BUNDLED / "vgg16"
@@ -26,10 +30,7 @@ CLIP_CHECKPOINT = "openai/clip-vit-base-patch32"
 # The repository's own branch holds pickles alone, which are never loaded; the Hub's converter
 # keeps the same weights as safetensors in a pull request, at this commit.
 REVISIONS = {CLIP_CHECKPOINT: ("main", "c237dc49a33fc61debc9276459120b7eac67e7ef")}
-FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "*.csv"]
-# Beside weights that were trained on validation photos, too, in the end: what the same training
-# made of these photos before, by their SHA-256.
-BEFORE_REFIT = "before_refit.csv"
+FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 HUB_SECONDS = 2.0
 REASONS: dict[type[Exception], str] = {
     OfflineModeIsEnabled: "the Hub is switched off here (HF_HUB_OFFLINE)",
@@ -41,54 +42,87 @@ REASONS: dict[type[Exception], str] = {
 }
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError):
     """A checkpoint that cannot be had; the text is one sentence that says why."""
 
 
-@dataclass(frozen=True)
-class Identity:
-    """What a model is, as the page and the reports name it."""
+def load_models(
+    vgg16: str | None = None, zero_shot: str | None = None, texts: Texts = STUDY
+) -> Models:
+    """Load both models on the processor, and encode the texts once.
 
-    model: str
-    checkpoint: str
-    # A Hub commit, or the SHA-256 of the weights in a folder.
-    revision: str
-    parameters: int
-    bytes: int
-    # Why this model stands in for the one that was asked for; empty where it does not.
-    stands_in: str = ""
-
-
-def load_vgg16(name: str | None = None) -> tuple[ImageClassifier, Identity]:
-    """Load the fine-tuned VGG16: of this name, else `VGG16_MODEL`, else the bundled checkpoint.
+    Args:
+        vgg16: a folder or a Hub id (default: `VGG16_MODEL`, or the bundled checkpoint).
+        zero_shot: likewise (default: `ZERO_SHOT_MODEL`, or OpenAI's CLIP).
+        texts: of each category, for the zero-shot model.
 
     Raises:
-        CheckpointError: the checkpoint cannot be had or is not an image classifier.
+        CheckpointError: VGG16's checkpoint cannot be had, or is not an image classifier.
     """
+    return Models(load_vgg16(vgg16), load_zero_shot(zero_shot, texts))
+
+
+def load_vgg16(name: str | None = None) -> FineTuned:
+    """Load the fine-tuned VGG16; see `load_models`."""
     name = name or os.environ.get("VGG16_MODEL") or str(VGG16_CHECKPOINT)
     folder = find_checkpoint(name)
     try:
-        classifier = ImageClassifier(folder)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        return FineTuned(folder, _identity("VGG16", name, [folder]))
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"{name} is not an image classifier that transformers can load ({error})."
         ) from error
-    return classifier, _identity("VGG16", name, [folder])
 
 
-def load_zero_shot(name: str | None = None) -> tuple[ZeroShotModel, Identity]:
-    """Load CLIP: this name, else `ZERO_SHOT_MODEL`, else OpenAI's; ConSE where there is none."""
+def load_zero_shot(name: str | None = None, texts: Texts = STUDY) -> ZeroShot:
+    """Load CLIP, or ConSE where there is none; see `load_models`."""
     name = name or os.environ.get("ZERO_SHOT_MODEL") or CLIP_CHECKPOINT
     try:
         folder = find_checkpoint(name)
-        return CLIP(folder), _identity("CLIP", name, [folder])
+        model = ZeroShot(CLIP(folder), texts, _identity("CLIP", name, [folder]))
     except CheckpointError as error:
-        reason = str(error)
-    except (OSError, ValueError, KeyError, AttributeError, RuntimeError):
-        reason = f"{name} is not a CLIP checkpoint that transformers can load."
+        model = _stand_in(str(error), texts)
+    except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError):
+        model = _stand_in(f"{name} is not a CLIP checkpoint that transformers can load.", texts)
+    _ = model.weights  # encoded here, before the first photo
+    return model
+
+
+def _stand_in(reason: str, texts: Texts) -> ZeroShot:
     folders = [BUNDLED / "efficientnet_lite0", BUNDLED / "minilm"]
     identity = _identity("ConSE", "efficientnet_lite0 + minilm", folders, stands_in=reason)
-    return ConSE(*folders), identity
+    return ZeroShot(ConSE(*folders), texts, identity)
+
+
+def save_before_refit(
+    folder: Path, logits: np.ndarray, sha256: list[str], categories: list[str]
+) -> None:
+    """Keep beside the weights what the training gave photos before it was trained on them.
+
+    Args:
+        folder: holds the weights.
+        logits: (photos, categories).
+        sha256: of each photo's bytes.
+        categories: in the order of the logits.
+    """
+    about = {"weights": digest(folder), "photos": json.dumps(sha256)}
+    about["categories"] = json.dumps(categories)
+    save_file({"logits": np.ascontiguousarray(logits, np.float32)}, folder / BEFORE_REFIT, about)
+
+
+def load_before_refit(folder: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The logits (categories,) by SHA-256, and their categories; empty where none are of these
+    weights."""
+    try:
+        with safe_open(folder / BEFORE_REFIT, "np") as file:
+            about, logits = file.metadata(), file.get_tensor("logits")
+    except (OSError, SafetensorError):
+        return {}, []
+    if about.get("weights") != digest(folder):
+        return {}, []
+    return dict(zip(json.loads(about["photos"]), logits, strict=True)), json.loads(
+        about["categories"]
+    )
 
 
 def find_checkpoint(name: str) -> Path:
@@ -119,7 +153,7 @@ def _cached(name: str, revision: str) -> Path | None:
         )
     except (OSError, ValueError):
         return None
-    return folder if (folder / "config.json").exists() and _weights(folder) else None
+    return folder if (folder / "config.json").exists() and weight_files(folder) else None
 
 
 def _ask_hub(name: str, revisions: tuple[str, ...]) -> str:
@@ -162,24 +196,13 @@ def _download(name: str, revision: str) -> Path:
         ) from error
 
 
-def _weights(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.glob("*.safetensors") if file.name != QUANTISED)
-
-
 def _identity(model: str, name: str, folders: list[Path], stands_in: str = "") -> Identity:
-    weights = [file for folder in folders for file in _weights(folder)]
-    if folders[0].parent.name == "snapshots":
-        revision = folders[0].name
-    else:
-        digest = hashlib.sha256()
-        for file in weights:
-            digest.update(file.read_bytes())
-        revision = digest.hexdigest()
+    weights = [file for folder in folders for file in weight_files(folder)]
     return Identity(
-        model=model,
+        name=model,
         # A folder's own name: where it lies on the server is nobody's business.
         checkpoint=name if "/" in name and not Path(name).is_dir() else Path(name).name,
-        revision=revision,
+        weights=digest(*folders),
         parameters=sum(map(count_parameters, weights)),
         bytes=sum(file.stat().st_size for file in weights),
         stands_in=stands_in,

@@ -7,6 +7,7 @@ training/quantise.py makes the integers, and they are used with the weights that
 """
 
 import hashlib
+import logging
 import sys
 import tempfile
 import threading
@@ -20,6 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import nn
+from transformers import AutoModelForImageClassification, PreTrainedModel
 
 # Importing openvino reports to its makers, unless its reporter cannot be found.
 sys.modules.setdefault("openvino_telemetry", None)
@@ -28,9 +30,12 @@ try:
 except ImportError:
     openvino = None
 
-WEIGHTS = "model.safetensors"
+log = logging.getLogger(__name__)
 # Beside the weights: the constants of OpenVINO's network as bytes, and its graph as metadata.
 QUANTISED = "quantised.safetensors"
+# Beside weights that were trained on validation photos, too, in the end: the logits that the same
+# training gave these photos before.
+BEFORE_REFIT = "before_refit.safetensors"
 
 
 class Network(Protocol):
@@ -48,6 +53,13 @@ def uses_openvino() -> bool:
     return openvino is not None and not torch.cuda.is_available()
 
 
+def bfloat16_pays(device: str) -> bool:
+    """Whether a device multiplies bfloat16 in hardware."""
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
 def fastest(
     model: nn.Module,
     forward: Callable[[nn.Module, torch.Tensor], torch.Tensor],
@@ -59,24 +71,29 @@ def fastest(
 
     Args:
         model: float32.
-        forward: gives the outputs (n, d) of the model for pixels.
+        forward: gives the outputs (n, ...) of the model for pixels.
         shape: of pixels, (n, 3, height, width); n may differ later.
-        exact: whether to stay in float32 where the processor is faster in bfloat16.
+        exact: whether to stay in float32 where bfloat16 is faster.
     """
     if uses_openvino():
         try:
             return OpenVINONetwork(convert(model, forward, shape), exact=exact)
-        except Exception:  # its frontend raises dozens of kinds for what it does not know
-            pass
-    return TorchNetwork(model, forward)
+        except Exception as error:  # its frontend raises dozens of kinds for what it cannot read
+            log.warning("OpenVINO cannot run this network, torch does: %s", first_line(error))
+    return TorchNetwork(model, forward, exact=exact)
 
 
 def quantised(folder: Path) -> Network | None:
-    """A checkpoint's network in 8-bit integers.
+    """A checkpoint's network in 8-bit integers; None where a GPU or the weights run instead."""
+    return load_quantised(folder) if uses_openvino() else None
+
+
+def load_quantised(folder: Path) -> Network | None:
+    """A checkpoint's network in 8-bit integers, on the processor.
 
     None where there is no such network of these very weights, or it is broken, or cannot be run.
     """
-    if not uses_openvino() or not (folder / QUANTISED).exists():
+    if openvino is None or not (folder / QUANTISED).exists():
         return None
     try:
         with safe_open(folder / QUANTISED, "np") as file:
@@ -84,9 +101,10 @@ def quantised(folder: Path) -> Network | None:
         if about["weights"] != digest(folder):
             return None
         network = openvino.Core().read_model(about["graph"], openvino.Tensor(constants))
-    except (SafetensorError, KeyError, RuntimeError):
+        return OpenVINONetwork(network, exact=False)
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        log.warning("%s cannot be run, the weights are: %s", folder / QUANTISED, first_line(error))
         return None
-    return OpenVINONetwork(network, exact=False)
 
 
 def save_quantised(network: "openvino.Model", folder: Path) -> None:
@@ -99,10 +117,41 @@ def save_quantised(network: "openvino.Model", folder: Path) -> None:
         save_file({"constants": constants}, folder / QUANTISED, about)
 
 
-def digest(folder: Path) -> str:
-    """The SHA-256 of a checkpoint's weights: what a quantised network says that it was made of."""
-    with (folder / WEIGHTS).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that hold a checkpoint's weights."""
+    beside = {QUANTISED, BEFORE_REFIT}
+    return sorted(file for file in folder.glob("*.safetensors") if file.name not in beside)
+
+
+def digest(*folders: Path) -> str:
+    """The SHA-256 of a checkpoint's weights, which is what it is, wherever it lies.
+
+    What was made of a checkpoint (a quantised network, a report) names it, and is used with these
+    weights alone.
+    """
+    sha256 = hashlib.sha256()
+    for file in (file for folder in folders for file in weight_files(folder)):
+        with file.open("rb") as weights:
+            while block := weights.read(2**20):
+                sha256.update(block)
+    return sha256.hexdigest()
+
+
+def load_classifier(folder: Path) -> PreTrainedModel:
+    """An image classifier as torch knows it, float32, for inference."""
+    return AutoModelForImageClassification.from_pretrained(
+        folder, use_safetensors=True, dtype=torch.float32
+    )
+
+
+def class_logits(model: PreTrainedModel, pixels: torch.Tensor) -> torch.Tensor:
+    """The logits (n, classes) of an image classifier."""
+    return model(pixels).logits
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in a line."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def convert(
@@ -119,17 +168,25 @@ class TorchNetwork:
     """A float32 model through torch, in the memory layout in which convolutions are fastest."""
 
     def __init__(
-        self, model: nn.Module, forward: Callable[[nn.Module, torch.Tensor], torch.Tensor]
+        self,
+        model: nn.Module,
+        forward: Callable[[nn.Module, torch.Tensor], torch.Tensor],
+        *,
+        exact: bool = True,
     ) -> None:
         self._model, self._forward = model.to(memory_format=torch.channels_last), forward
+        self._exact, self._device = exact, "cpu"
 
     @torch.inference_mode()
     def __call__(self, pixels: torch.Tensor) -> np.ndarray:
-        pixels = pixels.to(self._model.device, memory_format=torch.channels_last)
-        return self._forward(self._model, pixels).cpu().numpy()
+        pixels = pixels.to(self._device, memory_format=torch.channels_last)
+        fast = not self._exact and bfloat16_pays(self._device)
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=fast):
+            return self._forward(self._model, pixels).float().cpu().numpy()
 
     def to(self, device: str) -> None:
         self._model.to(device)
+        self._device = device
 
 
 class OpenVINONetwork:

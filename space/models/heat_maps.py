@@ -18,7 +18,10 @@ from torch import nn
 from torch.nn.functional import cosine_similarity, interpolate
 from transformers import AutoModelForZeroShotImageClassification
 
-from space.models.classifiers import CLIP, ConSE, ImageClassifier, load_classifier, pixels_of
+from space.models.classifiers import FineTuned, Model
+from space.models.encoders import CLIP
+from space.models.engine import load_classifier
+from space.models.pixels import pixels_of
 
 # A sure classifier's posterior hardly moves with any logit, and what is left of its slope points
 # beside the product. On 100 of the study's training photos, covering the hottest fifth costs 0.037
@@ -30,11 +33,15 @@ class UnexplainedError(ValueError):
     """A network whose scores cannot be traced back; the text is one sentence that says why."""
 
 
-def explain_classifier(model: ImageClassifier, picture: Image.Image, category: int) -> np.ndarray:
-    """Grad-CAM of a category's score before the softmax (Selvaraju et al. 2017, arXiv 1610.02391).
+def heat_map(model: Model, picture: Image.Image, category: int) -> np.ndarray:
+    """Where in a picture a model's logit of a category comes from.
+
+    Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) for networks of convolutions, of the logit or
+    of ConSE's cosine similarity; gradient-weighted attention (Chefer et al. 2021, arXiv 2103.15679)
+    of the cosine similarity for CLIP.
 
     Args:
-        model: a network of convolutions.
+        model: a network of convolutions, or an encoder that is a vision transformer.
         picture: what it was shown.
         category: an index of `model.categories`.
 
@@ -43,37 +50,20 @@ def explain_classifier(model: ImageClassifier, picture: Image.Image, category: i
         spoke for the category; 0 everywhere where nothing did.
 
     Raises:
-        UnexplainedError: the network is not one of convolutions.
+        UnexplainedError: the network is neither.
     """
     pixels = pixels_of(picture, model.processor)
-    return _grad_cam(model.folder, pixels, lambda logits: logits[:, category])
-
-
-def explain_zero_shot(
-    model: CLIP | ConSE, picture: Image.Image, text_embedding: np.ndarray
-) -> np.ndarray:
-    """A map of the cosine similarity with a text: of attention for CLIP, Grad-CAM for ConSE.
-
-    Args:
-        model: the zero-shot model.
-        picture: what it was shown.
-        text_embedding: (d,) float32, of unit length.
-
-    Returns:
-        As `explain_classifier`.
-
-    Raises:
-        UnexplainedError: CLIP's image encoder is not a vision transformer with a class token.
-    """
-    pixels, text = pixels_of(picture, model.processor), torch.from_numpy(text_embedding)
-    if isinstance(model, CLIP):
-        return _attention_relevance(model.folder, pixels, text)
-    classes = torch.from_numpy(model.class_embeddings)
+    if isinstance(model, FineTuned):
+        return _grad_cam(model.folder, pixels, lambda logits: logits[:, category])
+    encoder, text = model.encoder, torch.from_numpy(model.weights[category])
+    if isinstance(encoder, CLIP):
+        return _attention_relevance(encoder.folder, pixels, text)
+    classes = torch.from_numpy(encoder.class_embeddings)
 
     def similarity(logits: torch.Tensor) -> torch.Tensor:
         return cosine_similarity((logits / TEMPERATURE).softmax(-1) @ classes, text[None])
 
-    return _grad_cam(model.folder, pixels, similarity)
+    return _grad_cam(encoder.folder, pixels, similarity)
 
 
 def draw(picture: Image.Image, heat: np.ndarray) -> Image.Image:

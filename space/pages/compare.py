@@ -1,323 +1,201 @@
-"""The answer as one HTML table: a row a category, both models' bars side by side in it."""
+"""The answer for one photo: a row a category, each model's bars side by side in it.
+
+The browser asks one question at a time (compare.js), and the server keeps nothing of it: a
+question brings all that its answer needs, and the answer carries the question's number.
+"""
 
 import base64
-import io
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from html import escape
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
+from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt
+from scipy.special import softmax
 
-from data.categories import DESCRIPTIONS
+from data.photos import PhotoError, read_photo
 from data.texts import from_lines
-from space.models.checkpoints import Identity
-from space.models.classifiers import category_embeddings
-from space.models.heat_maps import UnexplainedError, draw, explain_classifier, explain_zero_shot
-from space.models.scoring import Models, PhotoScores, score_texts
-from space.report.report import held_out_accuracy
+from space.models.classifiers import Model, Models, ZeroShot
+from space.models.heat_maps import UnexplainedError, draw, heat_map
+from space.models.pixels import photo_shape, picture, pixels_of, prepare
+from space.pages.templates import render
+from space.report.report import COMMAND, accuracy_of
 
-MAX_ROWS = 20
-MAX_NAME, MAX_TEXT = 80, 2000
+LIMITS = {"rows": 20, "name": 80, "text": 2000}
+PNG = "data:image/png;base64,"
 # A model whose two first choices are closer than this is called unsure.
 CLOSE = 0.15
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(BaseModel):
     """A row of the table: a category of VGG16, one of the zero-shot model, or of both."""
 
     # What VGG16 was trained to call it; empty for a category that the user added.
     trained: str
-    name: str
+    name: Annotated[str, AfterValidator(lambda name: name[: LIMITS["name"]])]
     # What the zero-shot model compares with, one text a line; empty where it is not offered it.
-    text: str
+    text: Annotated[str, AfterValidator(lambda text: text[: LIMITS["text"]])]
+
+
+class Question(BaseModel):
+    """A photo, or what each model saw of it, and the rows to sort it into; or rows alone."""
+
+    rows: Annotated[list[Row], Field(max_length=LIMITS["rows"])]
+    number: NonNegativeInt = 0
+    # For each model the row whose heat map is asked for.
+    explained: list[NonNegativeInt] | None = None
+    # A file, as the browser names it; without one, the pictures of an earlier answer, by model.
+    photo: str | None = None
+    seen: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What a model says of a photo, row by row; NaN where it cannot say anything."""
+class Column:
+    """What one model says of a photo, row by row."""
 
-    shares: np.ndarray
-    similarities: np.ndarray
+    # Bound to the texts of the rows, where it compares with texts.
+    model: Model
+    # What it calls each row, and the index among its categories; None where it has no such one.
+    names: list[str]
+    places: list[int | None]
+    saw: Image.Image | None = None
+    # (categories,); None where there is no photo or no category
+    logits: np.ndarray | None = None
+    seconds: float = 0.0
 
     @property
-    def first(self) -> int | None:
-        """The row of the highest share, if there is one."""
-        return None if np.isnan(self.shares).all() else int(np.nanargmax(self.shares))
+    def probabilities(self) -> list[float | None]:
+        """Of each row; None where there is none."""
+        values = [] if self.logits is None else softmax(self.logits).tolist()
+        return [values[place] if values and place is not None else None for place in self.places]
+
+    def similarity(self, row: int) -> float:
+        """The cosine similarity of a row, of a model that measures it."""
+        return float(self.logits[self.places[row]]) / self.model.encoder.logit_scale
+
+    @property
+    def order(self) -> list[int]:
+        """The rows that the model knows, the most probable first."""
+        known = {row: value for row, value in enumerate(self.probabilities) if value is not None}
+        return sorted(known, key=known.__getitem__, reverse=True)
+
+    @property
+    def unsure(self) -> bool:
+        nearest = [self.probabilities[row] for row in self.order[:2]]
+        return len(nearest) == 2 and nearest[0] - nearest[1] < CLOSE
+
+    def heat(self, row: int) -> tuple[Image.Image | None, str]:
+        """Where the row's score comes from, drawn, and what is to be said of it."""
+        try:
+            heat = heat_map(self.model, self.saw, self.places[row])
+        except UnexplainedError as error:
+            return None, str(error)
+        return draw(self.saw, heat), "" if heat.any() else "nothing in the photo spoke for it"
 
 
-def study_rows(categories: list[str]) -> list[Row]:
-    """The rows before anything is edited: VGG16's categories with the study's descriptions."""
-    return [Row(name, name, DESCRIPTIONS.get(name, name)) for name in categories]
+def study_rows(models: Models) -> list[Row]:
+    """The rows before anything is edited: what VGG16 was trained on, with the study's texts."""
+    texts = models.zero_shot.texts
+    return [
+        Row(trained=name, name=name, text="\n".join(texts.get(name, [name])))
+        for name in models.vgg16.categories
+    ]
 
 
-def render(
-    models: Models,
-    scores: PhotoScores | None,
-    rows: list[Row],
-    explained: tuple[int, int] | None = None,
-) -> str:
+def answer(models: Models, question: Question, find: Callable[[str], Path]) -> str:
     """The table, the sentence above it and the notes below it, as HTML.
 
     Args:
-        models: the two models.
-        scores: what they made of the photo, where there is one.
-        rows: the rows of the table.
-        explained: the rows whose heat maps are shown, VGG16's and the zero-shot model's.
+        models: who is asked.
+        question: of a photo that cannot be read the answer is a sentence that says why.
+        find: the file that the browser names; raises PhotoError for what it may not name.
     """
-    vgg16, zero_shot = _choices(models, scores, rows)
-    texts = tuple(row.text for row in rows if row.text)
-    name = models.zero_shot_identity.model
-    cut = [row.name for row in rows if any(map(models.zero_shot.is_cut, from_lines(row.text)))]
-    body = "".join(_row(index, row, vgg16, zero_shot, name) for index, row in enumerate(rows))
-    return f"""
-<p class="verdict" role="status">{_verdict(rows, vgg16, zero_shot, name)}</p>
-{_stand_in(models.zero_shot_identity)}
-<table>
-  <thead><tr>
-    <th scope="col">Category</th>
-    <th scope="col" class="vgg16">VGG16, fine-tuned <small>probability</small></th>
-    <th scope="col" class="zero-shot">{name}, zero-shot
-      <small>cosine similarity · share</small></th>
-    <th scope="col" class="ask"><span class="hidden">Why</span></th>
-    <th scope="col" class="words">The text that {name} compares with <small>edit it</small></th>
-  </tr></thead>
-  <tbody>{body}</tbody>
-</table>
-{_explanation(models, scores, rows, explained)}
-<p class="edit">
-  <button type="button" class="fold">✎ Edit the texts</button>
-  <button type="button" class="add" {"disabled" if len(rows) >= MAX_ROWS else ""}>+ Add a category
-  </button>
-  <button type="button" class="restore">Restore the study's texts</button>
-  {_cut(cut, name)}
-  <span>Texts and categories change {name} alone: VGG16 was trained on labelled photos of its
-  {len(models.vgg16.categories)} categories, and knows no others until it is trained again.</span>
-</p>
-<div class="models">
-  {_model("vgg16", "VGG16, fine-tuned", models.vgg16_identity, scores, ())}
-  {_model("zero_shot", f"{name}, zero-shot", models.zero_shot_identity, scores, texts)}
-</div>
-<p class="notes"><b>What the numbers mean.</b> VGG16 gives a probability to each category that it
-was trained on. {name} measures how near the photo lies to each text (cosine similarity, −1 to 1);
-its share is the softmax of {models.zero_shot.logit_scale:.0f} × similarity, where
-{models.zero_shot.logit_scale:.0f} is the logit scale (1 / temperature): the higher it is, the more
-a small lead counts. The two are not on one scale: 80% of one is not 80% of the other.</p>
-"""
-
-
-def _choices(models: Models, scores: PhotoScores | None, rows: list[Row]) -> tuple[Choice, Choice]:
-    empty = np.full(len(rows), np.nan)
-    if scores is None:
-        return Choice(empty, empty), Choice(empty, empty)
-    probability_of = dict(zip(models.vgg16.categories, scores.probabilities, strict=True))
-    probabilities = np.array([probability_of.get(row.trained, np.nan) for row in rows])
-    similarities, shares = empty.copy(), empty.copy()
-    offered = [index for index, row in enumerate(rows) if row.text]
-    if offered:
-        texts = tuple(rows[index].text for index in offered)
-        similarities[offered], shares[offered] = score_texts(models, scores, texts)
-    return Choice(probabilities, empty), Choice(shares, similarities)
-
-
-def _verdict(rows: list[Row], vgg16: Choice, zero_shot: Choice, name: str) -> str:
-    if vgg16.first is None:
-        return (
-            "Drop a product photo, and both models say what it is. "
-            "<small>Or paste it, photograph it, or click on an example.</small>"
-        )
-    says = f"VGG16 says <b>{escape(rows[vgg16.first].trained)}</b>"
-    if zero_shot.first is None:
-        verdict = f"{says}; {name} has no text to compare with."
-    elif vgg16.first == zero_shot.first:
-        verdict = f"Both say <b>{escape(rows[vgg16.first].name)}</b>."
-    else:
-        why = _why(vgg16.first, zero_shot.first, "each model's first choice", "Why?")
-        verdict = f"{says}, {name} says <b>{escape(rows[zero_shot.first].name)}</b>. {why}"
-    doubts = [
-        _doubt("VGG16", vgg16, [row.trained for row in rows]),
-        _doubt(name, zero_shot, [row.name for row in rows]),
-    ]
-    sure = "" if zero_shot.first is None else "Both are sure."
-    return f"{verdict} <small>{' '.join(filter(None, doubts)) or sure}</small>"
-
-
-def _doubt(model: str, choice: Choice, names: list[str]) -> str:
-    order = np.argsort(-np.nan_to_num(choice.shares, nan=-1))[:2]
-    shares = choice.shares[order]
-    if len(order) < 2 or not shares[0] - shares[1] < CLOSE:
-        return ""
-    first, second = (f"{escape(names[i])} ({choice.shares[i]:.0%})" for i in order)
-    return f"{model} is unsure between {first} and {second}."
-
-
-def _row(index: int, row: Row, vgg16: Choice, zero_shot: Choice, model: str) -> str:
-    label = escape(row.name or row.trained, quote=True)
-    name, text = escape(row.name, quote=True), escape(row.text, quote=True)
-    trained = escape(row.trained, quote=True)
-    vgg16_cell = _score(
-        ("vgg16", "VGG16"),
-        vgg16.shares[index],
-        f"{vgg16.shares[index]:.0%}",
-        index == vgg16.first,
-        "not trained on it"
-        if not trained
-        else f"trained as “{trained}”"
-        if name != trained
-        else "",
-    )
-    zero_shot_cell = _score(
-        ("zero-shot", model),
-        zero_shot.shares[index],
-        f"{zero_shot.similarities[index]:.2f} · {zero_shot.shares[index]:.0%}",
-        index == zero_shot.first,
-        "" if text else "no text",
-    )
-    known = not np.isnan([vgg16.shares[index], zero_shot.shares[index]]).all()
-    return f"""
-<tr data-trained="{trained}">
-  <th scope="row"><span class="hidden">{label}</span>
-    <textarea class="name" rows="1" maxlength="{MAX_NAME}" value="{name}" placeholder="name"
-     aria-label="Name of the category {label}">{name}</textarea></th>
-  {vgg16_cell}
-  {zero_shot_cell}
-  <td class="ask">{_why(index, index, label, "why") if known else ""}</td>
-  <td class="words"><textarea class="text" rows="1" maxlength="{MAX_TEXT}" value="{text}"
-     placeholder="describe it in a few words" aria-label="Text of {label} for {model}"
-     >{text}</textarea>
-    <button type="button" class="remove" title="Remove for {model}"
-     aria-label="Remove {label} for {model}">×</button></td>
-</tr>"""
-
-
-def _score(model: tuple[str, str], share: float, number: str, first: bool, note: str) -> str:
-    """A cell: the bar, its number, a mark on the first choice, and a note where there is one."""
-    column, name = model
-    known = not np.isnan(share)
-    width = f"{share:.1%}" if known else "0"
-    mark = '<span class="mark">▶<span class="hidden"> first choice: </span></span>'
-    return f"""<td class="score {column} {"first" if first else ""}"><span class="line">
-    {mark if first else ""}<span class="which" aria-hidden="true">{name}</span>
-    <span class="bar"><span style="width:{width}"></span></span>
-    <span class="number">{number if known else ""}</span></span><small>{note}</small></td>"""
-
-
-def _why(vgg16_row: int, zero_shot_row: int, label: str, text: str) -> str:
-    """A button that asks for the heat maps of a row for each model; label is escaped."""
-    return f"""<button type="button" class="why" aria-label="Why: {label}"
-    data-vgg16="{vgg16_row}" data-zero-shot="{zero_shot_row}">{text}</button>"""
-
-
-def _explanation(
-    models: Models, scores: PhotoScores | None, rows: list[Row], explained: tuple[int, int] | None
-) -> str:
-    """Both models' heat maps side by side; nothing where none is asked for."""
-    if scores is None or explained is None:
-        return '<section class="explanation" hidden></section>'
-    vgg16_row, zero_shot_row = (rows[index] for index in explained)
-    legend = draw(Image.new("RGB", (128, 8), "grey"), np.tile(np.linspace(0, 1, 128), (8, 1)))
-    return f"""<section class="explanation" tabindex="-1" aria-label="Why">
-  <div class="maps">
-    {_vgg16_map(models, scores, vgg16_row)}
-    {_zero_shot_map(models, scores, zero_shot_row)}
-  </div>
-  <p class="legend">least <img src="{_data_uri(legend)}" alt="from dark to yellow"> most</p>
-  <p>Yellow is where the photo spoke most for the category. Each map has its own scale: compare
-  places, not brightness.</p>
-  <button type="button" class="close">Close</button>
-</section>"""
-
-
-def _vgg16_map(models: Models, scores: PhotoScores, row: Row) -> str:
-    if row.trained not in models.vgg16.categories:
-        return f'<p class="vgg16">VGG16 was not trained on {escape(row.name)}.</p>'
-    index = models.vgg16.categories.index(row.trained)
-    return _map(
-        "vgg16",
-        f"VGG16: {row.trained}, probability {scores.probabilities[index]:.0%}",
-        scores.vgg16_saw,
-        lambda: explain_classifier(models.vgg16, scores.vgg16_saw, index),
-    )
-
-
-def _zero_shot_map(models: Models, scores: PhotoScores, row: Row) -> str:
-    model = models.zero_shot_identity.model
-    if not row.text:
-        return f'<p class="zero-shot">{model} has no text of {escape(row.name)}.</p>'
-    embedding = category_embeddings(models.zero_shot, [from_lines(row.text)])[0]
-    return _map(
-        "zero-shot",
-        f"{model}: {row.name}, cosine similarity {embedding @ scores.image_embedding:.2f}",
-        scores.zero_shot_saw,
-        lambda: explain_zero_shot(models.zero_shot, scores.zero_shot_saw, embedding),
-    )
-
-
-def _map(column: str, caption: str, saw: Image.Image, explain: Callable[[], np.ndarray]) -> str:
-    """A heat map over what the model saw; where there is none, the reason in its place."""
-    caption = escape(caption, quote=True)
+    photo, seen, problem = None, {}, ""
     try:
-        heat = explain()
-    except UnexplainedError as error:
-        return f'<p class="{column}">{caption}. {error}</p>'
-    if not heat.any():
-        caption += "; nothing in the photo spoke for it"
-    return f"""<figure class="{column}">
-    <img src="{_data_uri(draw(saw, heat))}" alt="Heat map. {caption}">
-    <figcaption>{caption}</figcaption></figure>"""
+        if question.photo:
+            photo = read_photo(find(question.photo))
+        elif question.seen:
+            seen = {model.key: _read_seen(model, question.seen) for model in models}
+    except PhotoError as error:
+        problem = str(error)
+    encoder, rows, explained = models.zero_shot.encoder, question.rows, question.explained or []
+    if len(explained) != len(models) or max(explained) >= len(rows):
+        explained = []
+    return render(
+        "compare.html",
+        question=question,
+        problem=problem,
+        explained=explained,
+        columns=[_column(model, rows, photo, seen.get(model.key)) for model in models],
+        legend=draw(Image.new("RGB", (128, 8), "grey"), np.tile(np.linspace(0, 1, 128), (8, 1))),
+        accuracy_of=accuracy_of,
+        command=COMMAND,
+        trained=models.vgg16,
+        zero_shot=models.zero_shot,
+        cut=[row.name for row in rows if any(map(encoder.is_cut, from_lines(row.text)))],
+        study=[row.model_dump() for row in study_rows(models)],
+        limits=LIMITS,
+    )
 
 
-def _model(
-    key: str, title: str, identity: Identity, scores: PhotoScores | None, texts: tuple[str, ...]
-) -> str:
-    """What a model is, how long it took, how often it is right, and what it saw."""
-    measured = held_out_accuracy(key, identity, texts)
-    if measured:
-        low, high = measured["accuracy_ci95"]
-        accuracy = (
-            f"Right on <b>{measured['accuracy']:.0%}</b> of {measured['n']} held-out photos "
-            f"(95% interval {low:.0%} to {high:.0%})"
-        )
-    else:
-        what = "This checkpoint was" if key == "vgg16" else "This checkpoint with these texts was"
-        accuracy = (
-            f"{what} not measured on held-out photos; "
-            "<code>python training/compare_models.py --dataset PHOTOS --output space/report</code> "
-            "does it"
-        )
-    seconds, picture = "", ""
-    if scores:
-        saw = scores.vgg16_saw if key == "vgg16" else scores.zero_shot_saw
-        took = scores.vgg16_seconds if key == "vgg16" else scores.zero_shot_seconds
-        seconds = f"<li>{1000 * took:.0f} ms for this photo</li>"
-        picture = (
-            f'<figure><img src="{_data_uri(saw)}" alt="The photo as {title} saw it" width="112">'
-            f"<figcaption>what it saw, {saw.width} × {saw.height}</figcaption></figure>"
-        )
-    return f"""<div class="model {key.replace("_", "-")}">{picture}<div>
-    <h3>{title}</h3>
-    <ul><li>{accuracy}</li>{seconds}
-    <li>{escape(identity.checkpoint)}, revision {escape(identity.revision[:8])},
-    {identity.parameters / 1e6:.1f} M parameters, {identity.bytes / 1e6:.0f} MB</li></ul>
-  </div></div>"""
+def compare(models: Models, photo: Image.Image) -> tuple[dict, dict, dict]:
+    """Sort an RGB photo with each model and the study's texts.
+
+    Returns:
+        Each model's probability of each category; and the rest as plain values:
+        `cosine_similarities` by category, each model's `categories` (first choices), whether they
+        `agree`, `logit_scale`, `seconds`, and `models`.
+    """
+    rows = study_rows(models)
+    columns = {model.key: _column(model, rows, photo, None) for model in models}
+    first = {key: column.names[column.order[0]] for key, column in columns.items()}
+    zero_shot = columns["zero_shot"]
+    details = {
+        "categories": first,
+        "agree": len(set(first.values())) == 1,
+        "cosine_similarities": {
+            name: zero_shot.similarity(row) for row, name in enumerate(zero_shot.names)
+        },
+        "logit_scale": models.zero_shot.encoder.logit_scale,
+        "seconds": {key: round(column.seconds, 4) for key, column in columns.items()},
+        "models": {model.key: asdict(model.identity) for model in models},
+    }
+    return *(dict(zip(c.names, c.probabilities, strict=True)) for c in columns.values()), details
 
 
-def _stand_in(identity: Identity) -> str:
-    if not identity.stands_in:
-        return ""
-    return f"""<p class="stand-in">{identity.model}, a smaller zero-shot model that is bundled,
-stands in for CLIP: {escape(identity.stands_in)}</p>"""
+def _column(
+    model: Model, rows: list[Row], photo: Image.Image | None, saw: Image.Image | None
+) -> Column:
+    # A name of each row that no other row has, whatever the user calls it.
+    keys = [row.trained or f"row {index}" for index, row in enumerate(rows)]
+    names = [row.trained for row in rows]
+    if isinstance(model, ZeroShot):
+        texts = {key: from_lines(row.text) for key, row in zip(keys, rows, strict=True)}
+        model = model.with_texts({key: listed for key, listed in texts.items() if listed})
+        names = [row.name for row in rows]
+    index = {category: place for place, category in enumerate(model.categories)}
+    places = [index.get(key) for key in keys]
+    if not index or not (photo or saw):
+        return Column(model, names, places, saw)
+    if isinstance(model, ZeroShot):
+        _ = model.weights  # the texts are encoded before the clock starts
+    start = time.perf_counter()
+    pixels = pixels_of(saw, model.processor) if saw else prepare([photo], model.processor)
+    logits = model.logits(pixels)[0]
+    seconds = time.perf_counter() - start
+    return Column(model, names, places, saw or picture(pixels[0], model.processor), logits, seconds)
 
 
-def _cut(names: list[str], model: str) -> str:
-    if not names:
-        return ""
-    return f"""<span class="stand-in" role="status">The text of {escape(", ".join(names))} is longer
-than {model} can read; its end is cut.</span>"""
-
-
-def _data_uri(picture: Image.Image) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=90)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+def _read_seen(model: Model, seen: dict[str, str]) -> Image.Image:
+    """What the model saw of a photo, as an earlier answer showed it."""
+    try:
+        png = base64.b64decode(seen[model.key].removeprefix(PNG), validate=True)
+        saw = read_photo(png)
+        if saw.size == tuple(photo_shape(model.processor)[:1:-1]):
+            return saw
+    except (KeyError, ValueError, PhotoError):
+        pass
+    raise PhotoError("What was seen of the photo is lost; please choose the photo again.")

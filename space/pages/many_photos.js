@@ -17,14 +17,14 @@ const choose = (row, focus) => {
   picture.src = row.querySelector("img").src;
   picture.alt = row.querySelector(".path").textContent;
   why.textContent = `${picture.alt}: ${row.dataset.why}`;
-  const shares = row.dataset.shares.split(" ");
-  for (const [model, name] of ["vgg16", "zero-shot"].entries()) {
-    panel.querySelectorAll(`td.${name} .line`).forEach((line, label) => {
-      const share = shares[model * buttons().length + label];
-      line.querySelector(".bar span").style.width = `${share}%`;
-      line.lastChild.textContent = `${Math.round(share)}%`;
+  const percents = row.dataset.probabilities.split(" ");
+  panel.querySelectorAll("tbody tr").forEach((category, label) => {
+    category.querySelectorAll("td .line").forEach((line, model) => {
+      const percent = percents[model * buttons().length + label];
+      line.querySelector(".bar span").style.width = `${percent}%`;
+      line.lastChild.textContent = `${Math.round(percent)}%`;
     });
-  }
+  });
   panel.hidden = false;
   press();
   if (focus) row.focus({ preventScroll: true });
@@ -89,8 +89,21 @@ const keep = () => {
   trigger("keep");
 };
 
+// The next batch, while one is left, or an older drop's answer came after a newer one's. Asked
+// again now and then: a queue that is full forgets who stood in it.
+let newest = 0;
+const more = () => {
+  const drop = Number(element.querySelector("[data-drop]")?.dataset.drop ?? newest);
+  newest = Math.max(newest, drop);
+  if (drop === newest && !element.querySelector("[role=progressbar]")) return;
+  keep();
+  trigger("more");
+};
+setInterval(more, 3000);
+
 watch("value", () => {
   const [first] = photos();
   chosen = undefined;
   if (first) choose(first, true);
+  more();
 });

@@ -1,48 +1,47 @@
 """The page: a photo on the left, the answer of both models on the right, and the API beside it."""
 
+import base64
+import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
 from gradio.data_classes import ImageData
-from gradio.utils import is_in_or_equal
+from gradio.utils import get_upload_folder, is_in_or_equal
 from PIL import Image
+from pydantic import ValidationError
 
-from data.categories import CATEGORIES
 from data.labelled import SAMPLE
 from data.photos import PhotoError, read_photo
-from space.models.scoring import Models, PhotoScores, compare, score_photo
-from space.pages.compare import MAX_NAME, MAX_ROWS, MAX_TEXT, Row, render, study_rows
+from space.models.classifiers import Models
+from space.pages.compare import Question, answer, compare, study_rows
 from space.pages.evaluation import evaluation_tab
 from space.pages.many_photos import many_tab
-from space.pages.texts import lab_tab
+from space.pages.templates import render, script
+from space.pages.texts import texts_tab
 
 HERE = Path(__file__).parent
-EXAMPLES = [
-    "watches/wristwatch-1.jpg",
-    "baby care/teddy-bear-4.jpg",
-    "beauty and personal care/lotion-4.jpg",
-    "computers/laptop-2.jpg",
-    "home decor & festive needs/vase-4.jpg",
-    "home decor & festive needs/framed-picture-2.jpg",
-    "home furnishing/cushion-2.jpg",
-    "home furnishing/curtain-3.jpg",
-    "kitchen & dining/mug-1.jpg",
-    "kitchen & dining/place-setting-2.jpg",
-]
-FIRST_EXAMPLE = EXAMPLES[0]
-UPLOAD_SECONDS = 600
+EXAMPLES: list[str] = json.loads(script("examples.json"))
+JPEG = "data:image/jpeg;base64,"
 LAUNCH = {
     # The visitor's own fonts: nothing to fetch, and every weight is there.
     "theme": gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-    "css_paths": HERE / "page.css",
+    "css_paths": sorted(HERE.glob("*.css"), key=lambda file: file.name != "page.css"),
     "max_file_size": "100mb",
     "enable_monitoring": False,
     # No list of a visitor's photos is kept in the browser.
     "run_history": False,
     "footer_links": ["api", "gradio", "settings"],
 }
+# What runs the networks takes all cores, and is done one after the other.
+NETWORKS = {"concurrency_id": "networks", "concurrency_limit": 1}
+PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
+# The page's own script (compare.js) listens; what Gradio's events bring is handed to it.
+TELL = "(detail) => {{ document.dispatchEvent(new CustomEvent('compare-{}', {{ detail }})); }}"
+CARRY_OVER = """(...detail) => {
+  document.dispatchEvent(new CustomEvent("compare-texts", { detail }));
+  return { __type__: "update", selected: "compare" };
+}"""
 
 
 class PhotoInput(gr.Image):
@@ -51,18 +50,9 @@ class PhotoInput(gr.Image):
     is_template = True
 
     def preprocess(self, payload: ImageData | None) -> Image.Image | None:
-        """Open an upload as an RGB image.
-
-        Raises:
-            gr.Error: the payload is not an upload, or not a photo.
-        """
-        if payload is None:
-            return None
-        # A client may name any file of the server; only what was uploaded is opened.
-        if not payload.path or not is_in_or_equal(payload.path, self.GRADIO_CACHE):
-            raise gr.Error("Please upload the photo.", print_exception=False)
+        """Open an upload as an RGB picture; gr.Error says why that fails."""
         try:
-            return read_photo(payload.path)
+            return read_photo(_uploaded(payload.path)) if payload else None
         except PhotoError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
@@ -74,103 +64,79 @@ def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blo
         models: the two models; the example that greets visitors is scored here, once.
         on_gpu: a decorator for what runs the networks (ZeroGPU's; elsewhere it does nothing).
     """
-    rows = study_rows(models.vgg16.categories)
-    first = read_photo(SAMPLE / FIRST_EXAMPLE)
-    # The first pass is slow, and its seconds would greet the visitors.
-    score_photo(models, first)
-    example = score_photo(models, first)
-
-    @on_gpu
-    def draw(
-        scores: PhotoScores | None, rows: list[Row], explained: tuple[int, int] | None = None
-    ) -> str:
-        return render(models, scores, rows, explained)
-
-    @on_gpu
-    def show(photo: Image.Image | None, rows: list[Row]) -> tuple[str, PhotoScores | None]:
-        scores = score_photo(models, photo) if photo else None
-        return render(models, scores, rows), scores
-
-    def describe(
-        scores: PhotoScores | None, event: gr.EventData
-    ) -> tuple[str, PhotoScores | None, list[Row]]:
-        edited = _rows(event.rows)
-        return draw(scores, edited, event.explained), scores, edited
-
-    def restore(scores: PhotoScores | None) -> tuple[str, PhotoScores | None, list[Row]]:
-        return draw(scores, rows), scores, rows
-
-    def carry_over(
-        scores: PhotoScores | None, *texts: str
-    ) -> tuple[str, PhotoScores | None, list[Row], gr.Tabs]:
-        words = dict(zip(CATEGORIES, texts, strict=True))
-        edited = [replace(row, text=words.get(row.trained, row.text)) for row in rows]
-        return draw(scores, edited), scores, edited, gr.Tabs(selected="compare")
-
-    with gr.Blocks(title="VGG16 or CLIP?", delete_cache=(60, UPLOAD_SECONDS)) as demo:
+    with gr.Blocks(title="VGG16 or CLIP?", delete_cache=(60, 600)) as demo:
         gr.Markdown("# VGG16 or CLIP?\nTwo ways to sort a product photo, side by side.")
-        described = gr.State(rows)
-        # Kept from the last edit on as long as an upload is; what is shown then asks for a photo.
-        scored = gr.State(None, time_to_live=UPLOAD_SECONDS)
-        with gr.Tabs() as tabs, gr.Tab("Compare", id="compare"), gr.Row(equal_height=False):
-            with gr.Column(scale=1, min_width=260, elem_id="photo"):
-                photo = _photo_input()
-            with gr.Column(scale=3, min_width=320):
-                answer = gr.HTML(
-                    render(models, example, rows),
-                    js_on_load=(HERE / "compare.js").read_text(encoding="utf-8"),
-                    elem_id="answer",
-                )
-        with tabs:
+        with gr.Tabs() as tabs:
+            with gr.Tab("Compare", id="compare"), gr.Row(equal_height=False):
+                _compare_tab(models, on_gpu)
             with gr.Tab("Many photos"):
                 many_tab(models, on_gpu)
             with gr.Tab("Evaluation"):
-                evaluation_tab()
-            use, boxes = lab_tab(models, on_gpu)
-
-        private = {"api_visibility": "private", "show_progress": "minimal"}
-        latest = {**private, "trigger_mode": "always_last"}
-        photo.change(show, [photo, described], [answer, scored], **latest)
-        answer.describe(describe, scored, [answer, scored, described], **latest)
-        answer.restore(restore, scored, [answer, scored, described], **private)
-        demo.load(lambda: example, outputs=scored, **private)
-        use.click(carry_over, [scored, *boxes], [answer, scored, described, tabs], **private)
-
-        _endpoint(models, on_gpu, photo)
+                evaluation_tab(models)
+            use, boxes = texts_tab(models, on_gpu)
+        use.click(None, boxes, tabs, js=CARRY_OVER)
+        _endpoint(models, on_gpu)
     demo.queue(max_size=32, api_open=False)
     return demo
 
 
-def _photo_input() -> PhotoInput:
-    """Where a photo is dropped, and examples below it."""
-    photo = PhotoInput(
-        SAMPLE / FIRST_EXAMPLE,
-        label="Product photo",
-        sources=["upload", "clipboard", "webcam"],
-        webcam_options=gr.WebcamOptions(mirror=False),
-        buttons=["fullscreen"],
-        height=300,
-    )
-    gr.Examples(
-        [[SAMPLE / name] for name in EXAMPLES],
-        inputs=photo,
-        label="Or try one of these",
-        cache_examples=False,
-        api_visibility="private",
-        examples_per_page=len(EXAMPLES),
-    )
-    return photo
+def _compare_tab(models: Models, on_gpu: Callable[[Callable], Callable]) -> None:
+    with gr.Column(scale=1, min_width=260, elem_id="photo"):
+        photo = gr.Image(
+            label="Product photo",
+            sources=["upload", "clipboard", "webcam"],
+            webcam_options=gr.WebcamOptions(mirror=False),
+            buttons=["fullscreen"],
+            height=300,
+            interactive=True,
+        )
+        pictures = {
+            name: JPEG + base64.b64encode((SAMPLE / name).read_bytes()).decode()
+            for name in EXAMPLES
+        }
+        examples = gr.HTML(
+            render("examples.html", examples=pictures),
+            js_on_load=script("examples.js"),
+            elem_id="examples",
+        )
+        # Set here, the example is named by its place in the sample, not on this server.
+        photo.value = {"path": EXAMPLES[0], "url": pictures[EXAMPLES[0]], "orig_name": "example"}
+    first = Question(rows=study_rows(models), photo=EXAMPLES[0])
+    # The first pass is slow, and its seconds would greet the visitors.
+    answer(models, first, _find_photo)
+    with gr.Column(scale=3, min_width=320):
+        table = gr.HTML(
+            answer(models, first, _find_photo), js_on_load=script("compare.js"), elem_id="answer"
+        )
+        # An answer goes here first, and into the table where it is one to the newest question.
+        reply = gr.HTML(visible=False)
+
+    @on_gpu
+    def answer_to(question: Question) -> str:
+        return answer(models, question, _find_photo)
+
+    def ask(event: gr.EventData) -> str:
+        try:
+            return answer_to(Question.model_validate(event._data))
+        except ValidationError as error:
+            raise gr.Error("Please reload the page.", print_exception=False) from error
+
+    asked = table.ask(ask, outputs=reply, trigger_mode="multiple", **NETWORKS, **PRIVATE)
+    asked.success(None, reply, js=TELL.format("answer"))
+    asked.failure(None, js=TELL.format("failed"))
+    photo.change(None, photo, js=TELL.format("photo"))
+    examples.pick(None, outputs=photo, js="() => window.pickedExample")
 
 
-def _endpoint(models: Models, on_gpu: Callable[[Callable], Callable], photo: PhotoInput) -> None:
+def _endpoint(models: Models, on_gpu: Callable[[Callable], Callable]) -> None:
     """The API: what it says of itself is the docstring of compare_photo."""
 
     @on_gpu
     def compare_photo(photo: Image.Image | None) -> tuple[dict, dict, dict]:
         """Sort a product photo into seven categories with fine-tuned VGG16 and zero-shot CLIP.
 
-        Returns VGG16's probability and the zero-shot model's softmax share of each category, and
-        the rest: first choices, agreement, cosine similarities, seconds, and what the models are.
+        Returns each model's probability of each category, VGG16's first, and the rest: first
+        choices, agreement, cosine similarities, seconds, and what the models are.
         """
         if photo is None:
             raise gr.Error("Please give a photo.", print_exception=False)
@@ -179,23 +145,24 @@ def _endpoint(models: Models, on_gpu: Callable[[Callable], Callable], photo: Pho
     # Its components are never shown.
     gr.Button(visible=False).click(
         compare_photo,
-        photo,
+        PhotoInput(label="Product photo", visible=False),
         [
             gr.JSON(label="VGG16: probability of each category", visible=False),
-            gr.JSON(label="Zero-shot: softmax share of each category", visible=False),
+            gr.JSON(label="Zero-shot: probability of each category", visible=False),
             gr.JSON(label="Similarities, agreement, seconds, models", visible=False),
         ],
         api_name="compare",
+        **NETWORKS,
     )
 
 
-def _rows(described: list[dict[str, str]]) -> list[Row]:
-    """What the browser says of the rows, held to the limits that it shows."""
-    return [
-        Row(
-            str(row["trained"])[:MAX_NAME],
-            str(row["name"]).strip()[:MAX_NAME],
-            str(row["text"]).strip()[:MAX_TEXT],
-        )
-        for row in described[:MAX_ROWS]
-    ]
+def _find_photo(path: str) -> Path:
+    """The file of an example or of an upload, as the browser names it."""
+    return SAMPLE / path if path in EXAMPLES else _uploaded(path)
+
+
+def _uploaded(path: str | None) -> Path:
+    # A client may name any file of the server; only what was uploaded is opened.
+    if not path or not is_in_or_equal(path, get_upload_folder()):
+        raise PhotoError("Please upload the photo.")
+    return Path(path)

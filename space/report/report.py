@@ -1,121 +1,229 @@
-"""The report of a comparison: a folder that compare_models.py writes and the page shows.
+"""What a comparison of models on labelled photos found: a folder that compare_models.py writes.
 
-predictions.csv has a row a photo: image, split, label, and for each model its first choice, the
-probability of it, and seven scores (VGG16's probabilities; the zero-shot model's cosine
-similarities). metrics.json has what follows from them.
+    report.json         the data set, the categories, and what each model is (`Description`)
+    predictions.csv     a row a photo: image, split, label, and each model's logits
+    image_embeddings.safetensors    of the zero-shot model, in the order of predictions.csv
+
+All figures follow from these.
 """
 
-import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as validated
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 from scipy.special import softmax
 
-from data.categories import CATEGORIES
-from space.models.checkpoints import Identity
-from space.report.statistics import wilson_interval
+from data.errors import UserError
+from data.texts import Texts
+from space.models.classifiers import Model, ZeroShot
+from space.report.statistics import Accuracy, accuracy
 
 # On real photos, with the study's texts and with better ones, and on the bundled sample.
 REPORTS = Path(__file__).parents[1] / "reports"
 REPORT, BETTER_REPORT, SAMPLE_REPORT = REPORTS / "real", REPORTS / "better", REPORTS / "sample"
-MODELS = ("vgg16", "zero_shot")
-# The zero-shot model's embeddings of the photos, in the order of predictions.csv.
+COMMAND = "python training/compare_models.py --dataset products.csv --output space/reports/real"
 EMBEDDINGS = "image_embeddings.safetensors"
 
 
-def read_metrics(folder: Path = REPORT) -> dict[str, dict]:
-    """The figures of a report."""
-    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+class ReportError(UserError):
+    """No report that can be read."""
 
 
-def read_predictions(folder: Path = REPORT) -> pd.DataFrame:
-    """A row a photo, as the report has it."""
-    return pd.read_csv(folder / "predictions.csv")
+@validated(frozen=True)
+class Measured:
+    """A model that was measured."""
+
+    key: str
+    name: str
+    kind: str
+    checkpoint: str
+    # The SHA-256 of the weights.
+    weights: str
+    # Of each category; none for a fine-tuned network.
+    texts: Texts
+    logit_scale: float
+    # What the logits are divided by before the softmax that gives confidences.
+    temperature: float
 
 
-def scores(predictions: pd.DataFrame, model: str) -> np.ndarray:
-    """The seven scores of each photo, (n, 7)."""
-    return predictions[[f"{model} {category}" for category in CATEGORIES]].to_numpy()
+@validated(frozen=True)
+class Description:
+    """What was measured, and on what: report.json."""
+
+    # In words.
+    dataset: str
+    categories: list[str]
+    models: list[Measured]
 
 
-def logits(predictions: pd.DataFrame, model: str, logit_scale: float) -> np.ndarray:
-    """What the softmax of gives the model's probabilities, (n, 7), up to a constant a photo."""
-    values = scores(predictions, model)
-    if model == "vgg16":
-        # A float32 softmax may give 0, whose logarithm no temperature can be fitted to.
-        return np.log(np.maximum(values, np.finfo(np.float32).tiny))
-    return logit_scale * values
+@dataclass(frozen=True)
+class Report:
+    """What a comparison found."""
+
+    description: Description
+    # A row a photo: image, split, label, and `<key> <category>`, the logits of each model.
+    predictions: pd.DataFrame
+
+    @property
+    def models(self) -> list[Measured]:
+        return self.description.models
+
+    @property
+    def categories(self) -> list[str]:
+        return self.description.categories
+
+    def of(self, split: str) -> "Report":
+        """The same of the photos of a split."""
+        rows = self.predictions[self.predictions["split"] == split]
+        return Report(self.description, rows.reset_index(drop=True))
+
+    @property
+    def splits(self) -> list[str]:
+        return list(dict.fromkeys(self.predictions["split"]))
+
+    def measured(self, key: str) -> Measured:
+        """The model of this key."""
+        return next(model for model in self.models if model.key == key)
+
+    def measures(self, model: Model) -> bool:
+        """Whether these figures are of this model: of its weights, with its texts."""
+        texts = model.texts if isinstance(model, ZeroShot) else {}
+        return any(
+            measured.weights == model.identity.weights and measured.texts == texts
+            for measured in self.models
+        )
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The index of each photo's category, (n,)."""
+        return self.predictions["label"].map(self.categories.index).to_numpy(int)
+
+    def logits(self, key: str) -> np.ndarray:
+        """A model's logits, (n, categories) float64."""
+        return self.predictions[columns(key, self.categories)].to_numpy()
+
+    def similarities(self, key: str) -> np.ndarray:
+        """A zero-shot model's cosine similarities, (n, categories) in [-1, 1]."""
+        return self.logits(key) / self.measured(key).logit_scale
+
+    def decided(self) -> dict[str, pd.DataFrame]:
+        """For each model and `both`: choice, confidence, and whether it is right; see `decide`."""
+        temperatures = {model.key: model.temperature for model in self.models}
+        tables = decide({key: self.logits(key) for key in temperatures}, temperatures)
+        return {
+            way: table.assign(right=table["choice"] == self.labels) for way, table in tables.items()
+        }
 
 
-def calibrated(predictions: pd.DataFrame, model: str, metrics: dict[str, dict]) -> np.ndarray:
-    """The model's probabilities after temperature scaling, (n, 7); for the rest see `decisions`."""
-    scaled = logits(predictions, model, metrics[model]["logit_scale"])
-    return softmax(scaled / metrics[model]["temperature"], axis=1)
+def columns(key: str, categories: list[str]) -> list[str]:
+    """The columns of a model's logits."""
+    return [f"{key} {category}" for category in categories]
 
 
-def decisions(predictions: pd.DataFrame, metrics: dict[str, dict]) -> dict[str, pd.DataFrame]:
-    """What would be decided of each photo by VGG16, by the zero-shot model, and by both.
-
-    A model's confidence is its probability after temperature scaling. Both decide where they
-    agree, with the mean of their confidences; where they do not, a person does: confidence 0.
+def decide(
+    logits: Mapping[str, np.ndarray], temperatures: Mapping[str, float]
+) -> dict[str, pd.DataFrame]:
+    """What would be decided of each photo by each model, and by all where they agree.
 
     Args:
-        predictions: see `read_predictions`.
-        metrics: the logit scale and the temperature of each model.
+        logits: of each model, (n, categories).
+        temperatures: of each model, by the same keys.
 
     Returns:
-        For `vgg16`, `zero_shot` and `both` the columns choice (index of a category), confidence
-        (in [0, 1]) and, where the label is known, right (bool).
+        For each model, and `both`, the columns choice (index of a category) and confidence. A
+        model's confidence is its probability after temperature scaling, that of `both` the mean;
+        where the models disagree it is 0, and a person decides.
     """
     decided = {}
-    for model in MODELS:
-        shares = calibrated(predictions, model, metrics)
-        decided[model] = pd.DataFrame(
-            {"choice": shares.argmax(1), "confidence": shares.max(1)}, predictions.index
+    for key, values in logits.items():
+        probabilities = softmax(values / temperatures[key], axis=1)
+        decided[key] = pd.DataFrame(
+            {"choice": probabilities.argmax(1), "confidence": probabilities.max(1)}
         )
-    agree = decided["vgg16"]["choice"] == decided["zero_shot"]["choice"]
-    mean = (decided["vgg16"]["confidence"] + decided["zero_shot"]["confidence"]) / 2
-    decided["both"] = decided["vgg16"].assign(confidence=mean.where(agree, 0.0))
-    if "label" in predictions:
-        labels = predictions["label"].map(CATEGORIES.index)
-        for table in decided.values():
-            table["right"] = table["choice"] == labels
-    return decided
+    choices = np.stack([table["choice"] for table in decided.values()])
+    mean = np.mean([table["confidence"] for table in decided.values()], axis=0)
+    agreed = np.where((choices == choices[0]).all(0), mean, 0.0)
+    return decided | {"both": pd.DataFrame({"choice": choices[0], "confidence": agreed})}
 
 
-def expected(decided: pd.DataFrame, threshold: float) -> dict[str, object]:
-    """How many photos reach a threshold, and how many mistakes are among them."""
-    reached = decided[decided["confidence"] >= threshold]
-    n, wrong = len(reached), int((~reached["right"]).sum())
-    return {
-        "n": len(decided),
-        "sorted": n,
-        "sorted_ci95": wilson_interval(n, len(decided)),
-        "mistakes": wrong,
-        "precision_ci95": wilson_interval(n - wrong, n) if n else None,
-    }
+def load_report(folder: Path = REPORT) -> Report:
+    """Read a report.
 
-
-def is_of(measured: dict, identity: Identity, texts: tuple[str, ...]) -> bool:
-    """Whether a model's figures are of this checkpoint, compared with these texts."""
-    return measured["revision"] == identity.revision and tuple(measured["texts"]) == texts
-
-
-def held_out_accuracy(model: str, identity: Identity, texts: tuple[str, ...] = ()) -> dict | None:
-    """What the reports that ship with the Space say of this checkpoint with these texts.
-
-    Args:
-        model: `vgg16` or `zero_shot`.
-        identity: the checkpoint in use.
-        texts: what the zero-shot model compares with.
-
-    Returns:
-        The figures on the test split, or None where this checkpoint, or this set of texts, was not
-        measured.
+    Raises:
+        ReportError: there is none, or it is torn or of another form.
     """
-    for folder in (REPORT, BETTER_REPORT):
-        measured = read_metrics(folder)[model]
-        if is_of(measured, identity, texts):
-            return measured["test"]
+    advice = f"make one with `{COMMAND}`."
+    try:
+        description = TypeAdapter(Description).validate_json((folder / "report.json").read_bytes())
+        predictions = pd.read_csv(folder / "predictions.csv")
+    except FileNotFoundError as error:
+        raise ReportError(f"There is no report in {folder.name}: {advice}") from error
+    except (OSError, ValueError, ValidationError) as error:
+        raise ReportError(f"The report in {folder.name} cannot be read: {advice}") from error
+    wanted = {"image", "split", "label"}
+    wanted |= {name for m in description.models for name in columns(m.key, description.categories)}
+    if (
+        not wanted <= set(predictions)
+        or predictions[sorted(wanted)].isna().any(axis=None)
+        or not set(predictions["label"]) <= set(description.categories)
+        or "test" not in set(predictions["split"])
+    ):
+        raise ReportError(f"The report in {folder.name} is not whole: {advice}")
+    return Report(description, predictions)
+
+
+def save_report(report: Report, embeddings: np.ndarray, folder: Path) -> None:
+    """Write a report, and the zero-shot model's embeddings (n, d) float32 of its photos."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = TypeAdapter(Description).dump_json(report.description, indent=1)
+    (folder / "report.json").write_bytes(text + b"\n")
+    report.predictions.to_csv(folder / "predictions.csv", index=False, float_format="%.7g")
+    about = {"weights": report.measured("zero_shot").weights}
+    save_file({"image_embeddings": embeddings}, folder / EMBEDDINGS, about)
+    # Readable by others, as the files beside it are.
+    (folder / EMBEDDINGS).chmod(0o644)
+
+
+def load_embeddings(folder: Path, report: Report, model: ZeroShot) -> np.ndarray:
+    """The model's image embeddings of a report's photos, (n, d) float32, of unit length.
+
+    Raises:
+        ReportError: there are none, or they are of another model.
+    """
+    advice = f"measure {model.identity.name} ({model.identity.checkpoint}) with `{COMMAND}`."
+    try:
+        with safe_open(folder / EMBEDDINGS, "np") as file:
+            weights = (file.metadata() or {}).get("weights")
+            embeddings = file.get_tensor("image_embeddings")
+    except (OSError, SafetensorError) as error:
+        raise ReportError(f"The report has no image embeddings: {advice}") from error
+    if weights != model.identity.weights or len(embeddings) != len(report.predictions):
+        raise ReportError(
+            f"The report is of another model, {report.measured(model.key).checkpoint}: {advice}"
+        )
+    return embeddings
+
+
+def accuracy_of(model: Model) -> Accuracy | None:
+    """What the reports that ship say of a model on test; None where it was not measured."""
+    for report in _shipped():
+        if report.measures(model):
+            return accuracy(report.of("test").decided()[model.key]["right"].to_numpy())
     return None
+
+
+@cache
+def _shipped() -> list[Report]:
+    found = []
+    for folder in (REPORT, BETTER_REPORT):
+        with suppress(ReportError):
+            found.append(load_report(folder))
+    return found

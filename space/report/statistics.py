@@ -15,6 +15,21 @@ from scipy.stats import binomtest, bootstrap
 ECE_BINS = 15
 
 
+class Accuracy(NamedTuple):
+    """The share of photos that is right."""
+
+    accuracy: float
+    n: int
+    ci95: tuple[float, float]
+
+    def __str__(self) -> str:
+        low, high = self.ci95
+        return (
+            f"right on {self.accuracy:.1%} of {self.n} photos "
+            f"(95 % interval {low:.1%} to {high:.1%})"
+        )
+
+
 class Difference(NamedTuple):
     """By how much one model is right more often than another, on the same photos."""
 
@@ -30,6 +45,11 @@ class Coverage(NamedTuple):
     threshold: float
     share: float
     mistakes: int
+
+
+def accuracy(right: np.ndarray) -> Accuracy:
+    """The accuracy on n photos, with its interval."""
+    return Accuracy(float(right.mean()), len(right), wilson_interval(int(right.sum()), len(right)))
 
 
 def wilson_interval(right: int, n: int) -> tuple[float, float]:

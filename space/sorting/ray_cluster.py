@@ -11,7 +11,10 @@ they are ready. A machine may fail: what it had not given back is sorted by the 
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 # Read when Ray starts: nothing is reported to anyone.
@@ -22,14 +25,15 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 
-from space.models.scoring import load_models
-from space.sorting.batches import BATCH, SortError, sort_files
-from space.sorting.rule import Rule, check_models
+from space.models.checkpoints import load_models
+from space.sorting.batches import BATCH, Photo, SortError, sort_photos
+from space.sorting.rule import Rule
 
 ROOT = Path(__file__).parents[2]
 # So many photos are dealt to an actor at a time, and dealt again where its machine fails.
 DEAL = 4 * BATCH
 ACTOR_BYTES = 2 * 2**30
+ANSWER_SECONDS = 20
 CHOSEN = ("VGG16_MODEL", "ZERO_SHOT_MODEL")
 
 
@@ -38,39 +42,29 @@ class Sorter:
 
     def __init__(self, rule: Rule, read: Callable[[str], bytes]) -> None:
         self.models, self.rule, self.read = load_models(), rule, read
-        check_models(rule.models, self.models)
+        rule.check(self.models)
 
     def __call__(self, dealt: dict[str, np.ndarray]) -> dict[str, list[str]]:
         """Rows as JSON: with the gaps of broken photos they fit no column types."""
-        batches = sort_files(self.models, self.rule, self.read, dealt["item"])
+        photos = (Photo(name, partial(self.read, name)) for name in dealt["item"])
+        batches = sort_photos(self.models, self.rule, photos)
         return {"row": [json.dumps(row) for rows in batches for row in rows]}
 
 
 def sort_on_cluster(
     address: str, rule: Rule, read: Callable[[str], bytes], names: list[str]
 ) -> Iterator[list[dict]]:
-    """As `space.sorting.batches.sort_files`, in no order.
+    """As `space.sorting.batches.sort_photos`, in no order.
 
     Args:
-        address: of a running cluster; "auto" is the one on this machine.
-        rule: what is decided without a person; the cluster's models must be those it was found for.
+        address: HOST:PORT of a running cluster; "auto" is the one on this machine.
+        rule: the cluster's models must be those it was found for.
         read: gives the bytes of a name, on any machine.
-        names: of the photos.
 
     Raises:
         SortError: no cluster answers, or its actors cannot start, such as for want of the models.
     """
-    chosen = {name: os.environ[name] for name in CHOSEN if name in os.environ}
-    code = [str(ROOT / "data"), str(ROOT / "space")]
-    try:
-        ray.init(
-            address,
-            runtime_env={"py_modules": code, "env_vars": chosen},
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
-    except (ConnectionError, ValueError) as error:
-        raise SortError(f"No cluster answers at {address}: {error}") from error
+    _connect(address)
     DataContext.get_current().enable_progress_bars = False
     rows = ray.data.from_items(names, override_num_blocks=-(-len(names) // DEAL)).map_batches(
         Sorter,
@@ -85,3 +79,21 @@ def sort_on_cluster(
             yield [json.loads(row) for row in batch["row"]]
     except RayError as error:  # its last line is what an actor raised; those before it, where
         raise SortError(f"The cluster gave up: {str(error).splitlines()[-1]}") from error
+
+
+def _connect(address: str) -> None:
+    if address != "auto" and "://" not in address:
+        # Without a cluster there, ray.init waits for ever, and no exception ends it.
+        ask = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+        try:
+            subprocess.run(ask, capture_output=True, timeout=ANSWER_SECONDS, check=True)
+        except subprocess.SubprocessError as error:
+            raise SortError(f"No cluster answers at {address}.") from error
+    code = [str(ROOT / "data"), str(ROOT / "space")]
+    chosen = {name: os.environ[name] for name in CHOSEN if name in os.environ}
+    environment = {"py_modules": code, "env_vars": chosen}
+    try:
+        ray.init(address, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise SortError(f"No cluster answers at {address}: {reason}") from error
