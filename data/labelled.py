@@ -11,18 +11,11 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pandas as pd
-from datasets import (
-    ClassLabel,
-    Dataset,
-    DatasetDict,
-    Features,
-    Image,
-    Value,
-    concatenate_datasets,
-)
-from PIL import Image as PILImage
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from PIL import Image
 from tqdm.auto import tqdm
 
 from data.categories import CATEGORIES
@@ -33,10 +26,10 @@ SAMPLE = Path(__file__).parent / "sample"
 
 
 @dataclass
-class Photo(Image):
+class Photo(datasets.Image):
     """A photo, kept as its file; the picture is what `read_photo` makes of it."""
 
-    def decode_example(self, value: dict, token_per_repo_id: object = None) -> PILImage.Image:
+    def decode_example(self, value: dict, token_per_repo_id: object = None) -> Image.Image:
         try:
             return read_photo(value["bytes"] or value["path"])
         except PhotoError as error:
@@ -73,7 +66,7 @@ def load_photos(
 
     Args:
         source: see data/sources.py; None loads the bundled sample.
-        skip_broken: leave out photos that are missing or unreadable, and print how many.
+        skip_broken: leave out photos that cannot be read, and print how many.
         all_test: put all of them into the split `test`, for photos that no model has seen.
 
     Returns:
@@ -108,7 +101,7 @@ def add_corrections(
         f"of identical photos), {len(rows) - len(corrected)} left out (identical to photos of "
         "validation or test)."
     )
-    train = concatenate_datasets([photos["train"].select(others), _dataset(corrected)])
+    train = datasets.concatenate_datasets([photos["train"].select(others), _dataset(corrected)])
     return DatasetDict({**photos, "train": train})
 
 

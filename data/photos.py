@@ -47,8 +47,7 @@ def read_photo(source: str | Path | bytes) -> Image.Image:
         source: a path, or the bytes of a file.
 
     Returns:
-        An RGB picture at the size of the file (a JPEG of at least twice DRAFT_SIDE is decoded
-        smaller, and still holds as many pixels a side).
+        An RGB picture at the size of the file; a JPEG of at least twice DRAFT_SIDE is smaller.
 
     Raises:
         PhotoError: whatever is wrong with the file.

@@ -23,9 +23,8 @@ class TextsError(UserError):
 def load_texts(name_or_file: str) -> Texts:
     """A set of texts, in the order of CATEGORIES.
 
-    Args:
-        name_or_file: `study`, `better`, or a JSON file: `{"<category>": ["<text>", ...], ...}`,
-            or the same below the key `texts`, as training/search_texts.py writes it.
+    It is called `study` or `better`, or is a JSON file: `{"<category>": ["<text>", ...], ...}`, or
+    the same below the key `texts`, as training/search_texts.py writes it.
 
     Raises:
         TextsError: no such name or file, or not such a set.

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -30,44 +31,49 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as in sort_photos.py
 import torch
 from tqdm import tqdm
 
-from data.catalogue import find_photos
+from data.categories import CATEGORIES
 from data.photos import read_photo
-from space.models.classifiers import prepare
-from space.models.scoring import Models, load_models
-from space.sort_photos import convert, write_rows
-from space.sorting.batches import BATCH, sort_files
+from data.sources import Source, open_source
+from space.models.checkpoints import load_models
+from space.models.classifiers import Models
+from space.models.pixels import BATCH, prepare
+from space.sorting.batches import Photo, logits_of, sort_photos
+from space.sorting.catalogue import convert, write_rows
 from space.sorting.rule import Rule
 from tests.benchmark_compare import plain_calls
 from tests.clip_checkpoint import save_clip
 
 ROUNDS = 3
 PLAIN = 16
+KEYS = ("vgg16", "zero_shot")
 # What is decided is not timed: any rule will do.
 RULE = Rule(
-    0.99,
-    "both",
-    0.9,
-    {
-        model: {"model": model, "logit_scale": 20.0, "temperature": 1.0}
-        for model in ("vgg16", "zero_shot")
-    },
-    {},
+    precision=0.99,
+    by="both",
+    threshold=0.9,
+    categories=CATEGORIES,
+    names={key: key for key in KEYS},
+    weights=dict.fromkeys(KEYS, ""),
+    temperatures=dict.fromkeys(KEYS, 1.0),
+    unmeasured=[],
+    test=(0, 0, 0),
 )
 
 
 def main() -> None:
     """Time all in turn, so that a change of the machine's speed meets all of them."""
     arguments = _arguments()
-    names, read = find_photos(arguments.source)
+    source = open_source(arguments.source)
+    names, read = source.table["name"].tolist(), source.read
     names = names[:: max(1, len(names) // arguments.photos)][: arguments.photos]
     with tempfile.TemporaryDirectory() as folder:
         save_clip(Path(folder))
         calls = {"plain": (plain_pass(folder, names[:PLAIN], read), PLAIN)}
         for checkpoint in ("user/none", folder):
-            models = load_models(zero_shot_name=checkpoint)
-            name = models.zero_shot_identity.model
+            models = load_models(zero_shot=checkpoint)
+            name = models.zero_shot.identity.name
             calls[f"networks, {name}"] = networks_pass(models, names, read), len(names)
-            calls[f"files, {name}"] = files_pass(models, names, read), len(names)
+            calls[f"files, {name}"] = files_pass(models, names, source), len(names)
         rates = {name: [] for name in calls}
         for _ in range(ROUNDS):
             for name, (call, n) in calls.items():
@@ -90,33 +96,28 @@ def networks_pass(
     """Both networks on prepared batches."""
     photos = [read_photo(read(name)) for name in names]
     batches = [
-        [
-            prepare(photos[start : start + BATCH], model.processor)
-            for model in (models.vgg16, models.zero_shot)
-        ]
+        {model.key: prepare(photos[start : start + BATCH], model.processor) for model in models}
         for start in range(0, len(photos), BATCH)
     ]
 
     def call() -> None:
-        for vgg16_pixels, zero_shot_pixels in batches:
-            models.vgg16.classify(vgg16_pixels)
-            models.zero_shot.encode_photos(zero_shot_pixels)
+        for pixels in batches:
+            logits_of(models, CATEGORIES, pixels)
 
     return call
 
 
-def files_pass(
-    models: Models, names: list[str], read: Callable[[str], bytes]
-) -> Callable[[], None]:
+def files_pass(models: Models, names: list[str], source: Source) -> Callable[[], None]:
     """What the command does once the models are loaded."""
 
     def call() -> None:
         with tempfile.TemporaryDirectory() as folder:
             journal = Path(folder) / "journal"
-            journal.write_text("{}\n")
-            with tqdm(total=len(names), file=io.StringIO()) as progress:
-                write_rows(sort_files(models, RULE, read, names), journal, Counter(), progress)
-            convert(journal, Path(folder) / "sorted.csv")
+            photos = (Photo(name, partial(source.read, name)) for name in names)
+            with journal.open("wb") as file, tqdm(total=len(names), file=io.StringIO()) as progress:
+                file.write(b"{}\n")
+                write_rows(sort_photos(models, RULE, photos), file, Counter(), progress)
+            convert(journal, source, list(KEYS), Path(folder) / "sorted.csv")
 
     return call
 

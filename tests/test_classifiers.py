@@ -1,6 +1,5 @@
 """The classifiers' scores are those of transformers' own pipelines; texts are read as they come."""
 
-import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -129,9 +128,7 @@ def _of_bundled() -> np.ndarray:
 def test_bundled_vgg16_equals_the_pipeline_through_torch(
     plain: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In float32, where the processor might be faster in bfloat16."""
     monkeypatch.setattr(engine, "openvino", None)
-    monkeypatch.setattr(engine, "bfloat16_pays", lambda device: False)
     np.testing.assert_allclose(_of_bundled(), plain, atol=1e-5)
 
 
@@ -250,22 +247,3 @@ def test_long_texts_do_not_fail_while_others_are_measured(
     encoder._encode_text.cache_clear()
     alone = np.concatenate([encoder.encode_texts((text,)) for text in texts])
     np.testing.assert_allclose(together, alone, atol=1e-6)
-
-
-@pytest.mark.skipif(not engine.uses_openvino(), reason="OpenVINO does not run here")
-def test_network_that_openvino_cannot_convert_is_one_line_in_the_log(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    class Odd(torch.nn.Module):
-        device = torch.device("cpu")
-
-    def forward(_: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
-        return torch.linalg.svdvals(pixels.flatten(1))[None]
-
-    shape = torch.Size([1, 3, 4, 4])
-    with caplog.at_level(logging.WARNING, "space.models.engine"):
-        network = engine.fastest(Odd(), forward, shape, exact=True)
-    assert network(torch.ones(shape)).shape == (1, 1)
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    message = caplog.records[0].getMessage()
-    assert message.startswith("OpenVINO cannot") and "\n" not in message

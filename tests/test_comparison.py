@@ -1,20 +1,15 @@
-"""The comparison: its figures against independent computations, its files, and its tab."""
+"""The comparison: its figures against independent computations, and its files."""
 
 import json
 import math
 import re
-import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
-from safetensors.numpy import load_file
 from scipy.special import softmax
 from sklearn.metrics import (
     accuracy_score,
@@ -25,14 +20,14 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from data.categories import CATEGORIES, DESCRIPTIONS
-from data.labelled import digests, load_photos
-from data.texts import STUDY
-from space.models.checkpoints import BEFORE_REFIT
-from space.models.classifiers import prepare
-from space.models.scoring import Models
-from space.report.metrics import ClassificationReport
-from space.report.report import EMBEDDINGS, MODELS, REPORT, decisions
+from data.categories import CATEGORIES
+from data.errors import UserError
+from data.labelled import load_photos
+from space.models.checkpoints import save_before_refit
+from space.models.classifiers import Models
+from space.models.engine import digest
+from space.report.metrics import ClassificationReport, measure
+from space.report.report import REPORT, REPORTS, Report, decide, load_embeddings, load_report
 from space.report.statistics import (
     coverage_at_precision,
     coverage_curve,
@@ -40,8 +35,8 @@ from space.report.statistics import (
     fit_temperature,
     paired_difference,
 )
-from tests.conftest import ROOT, RunningApp
-from training.compare_models import measure, score
+from tests.conftest import ROOT
+from training.compare_models import compare
 
 SCORES = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
 
@@ -161,218 +156,146 @@ def test_difference_is_mcnemars() -> None:
 
 
 def test_both_decide_where_they_agree_alone() -> None:
-    table = pd.DataFrame({"label": ["watches", "computers"]})
-    for model, rows in {
-        "vgg16": [[0.02] * 6 + [0.88], [0.02] * 6 + [0.88]],
-        "zero_shot": [[0.1] * 6 + [0.2], [0.3] + [0.1] * 6],
-    }.items():
-        table[[f"{model} {category}" for category in CATEGORIES]] = rows
-    metrics = {model: {"logit_scale": 20.0, "temperature": 2.0} for model in MODELS}
-    both = decisions(table, metrics)["both"]
-    vgg16 = softmax(np.log([0.02] * 6 + [0.88]) / 2).max()
-    zero_shot = softmax(np.array([0.1] * 6 + [0.2]) * 10).max()
-    assert both["confidence"].tolist() == pytest.approx([(vgg16 + zero_shot) / 2, 0])
-    assert both["right"].tolist() == [True, False]
+    logits = {
+        "vgg16": np.log([[0.02] * 6 + [0.88]] * 2),
+        "zero_shot": 20 * np.array([[0.1] * 6 + [0.2], [0.3] + [0.1] * 6]),
+    }
+    decided = decide(logits, {"vgg16": 2.0, "zero_shot": 2.0})
+    vgg16, zero_shot = (softmax(values[0] / 2).max() for values in logits.values())
+    assert list(decided) == ["vgg16", "zero_shot", "both"]
+    assert decided["both"]["confidence"].tolist() == pytest.approx([(vgg16 + zero_shot) / 2, 0])
+    assert decided["both"]["choice"][0] == 6
 
 
 # --- the report ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the command leaves of the bundled sample, in less than two minutes of two cores."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command leaves of the bundled sample."""
     folder = tmp_path_factory.mktemp("report")
     command = [sys.executable, "training/compare_models.py", "--output", str(folder)]
-    before = _seconds_of_children()
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert _seconds_of_children() - before < 2 * 120
     assert "McNemar" in run.stdout
     return folder
 
 
-def _seconds_of_children() -> float:
-    """Of a processor, which do not depend on what else it does."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+@pytest.mark.parametrize("name", ["real", "better", "sample"])
+def test_every_figure_follows_from_the_predictions(name: str) -> None:
+    report = load_report(REPORTS / name)
+    metrics = measure(report)
+    kept = json.loads((REPORTS / name / "figures.json").read_text())
+    for model in report.models:
+        for split in report.splits:
+            _check_figures(metrics[model.key][split], report.of(split), model.key)
+            accuracy = metrics[model.key][split]["accuracy"]
+            assert kept[model.key][split]["accuracy"] == pytest.approx(accuracy)
 
 
-@pytest.mark.parametrize("folder", ["made", "shipped"])
-def test_every_figure_follows_from_the_predictions(
-    folder: str, request: pytest.FixtureRequest
-) -> None:
-    place = request.getfixturevalue("report") if folder == "made" else REPORT
-    metrics = json.loads((place / "metrics.json").read_text())
-    predictions = pd.read_csv(place / "predictions.csv")
-    for model in MODELS:
-        values = predictions[[f"{model} {category}" for category in CATEGORIES]].to_numpy()
-        said = np.array(CATEGORIES)[values.argmax(1)]
-        assert (predictions[model] == said).all()
-        if model == "vgg16":
-            np.testing.assert_allclose(values.max(1), predictions["vgg16_probability"])
-        for split, rows in predictions.groupby("split"):
-            _check_figures(metrics[model][split], rows, model)
-
-
-def _check_figures(figures: dict, rows: pd.DataFrame, model: str) -> None:
-    labels, said = rows["label"], rows[model]
-    right = (labels == said).to_numpy()
-    confidences = rows[f"{model}_probability"].to_numpy()
+def _check_figures(figures: dict, report: Report, key: str) -> None:
+    labels, logits = report.labels, report.logits(key)
+    choices = logits.argmax(1)
+    confidences = softmax(logits / report.measured(key).temperature, axis=1).max(1)
+    right = labels == choices
     expected = {
-        "n": len(rows),
-        "accuracy": accuracy_score(labels, said),
-        "ece": calibration_error(confidences, right),
+        "n": len(labels),
+        "accuracy": accuracy_score(labels, choices),
+        "ece_calibrated": calibration_error(confidences, right),
         "coverage_at_precision_95": largest_coverage(confidences, right, 0.95),
-        "coverage_at_precision_99": largest_coverage(confidences, right, 0.99),
     }
     for name, score_of in SCORES.items():
         for average in ("macro", "weighted"):
             expected[f"{average}_{name}"] = score_of(
-                labels, said, average=average, labels=CATEGORIES, zero_division=0
+                labels, choices, average=average, labels=range(7), zero_division=0
             )
     assert {name: figures[name] for name in expected} == pytest.approx(expected, abs=1e-6)
-    assert figures["accuracy_ci95"] == pytest.approx(wilson(right.sum(), len(rows)), abs=1e-6)
-    matrix = confusion_matrix(labels, said, labels=CATEGORIES)
+    assert figures["accuracy_ci95"] == pytest.approx(wilson(right.sum(), len(labels)), abs=1e-6)
+    matrix = confusion_matrix(labels, choices, labels=range(7))
     assert figures["confusion_matrix"] == matrix.tolist()
 
 
-def test_report_shows_its_pictures(report: Path) -> None:
-    text = (report / "report.md").read_text()
+def test_report_shows_its_pictures(folder: Path) -> None:
+    text = (folder / "report.md").read_text()
     pictures = re.findall(r"!\[.+?\]\((.+?)\)", text)
     assert len(pictures) == 6
     for picture in pictures:
-        assert len(Image.open(report / picture).convert("L").getcolors()) > 10
-    metrics = json.loads((report / "metrics.json").read_text())
-    assert f"{metrics['vgg16']['test']['accuracy']:.1%}".replace("%", " %") in text
+        assert len(Image.open(folder / picture).convert("L").getcolors()) > 10
     # Tables on GitHub: each begins after an empty line, and its rows have as many cells.
     for table in re.findall(r"\n\n((?:\|.*\n)+)", text):
         assert len({line.count("|") for line in table.splitlines()}) == 1, table
     assert not re.search(r"\n[^|\n].*\n\|", text)
 
 
-def test_rules_are_found_on_validation_and_checked_on_test(report: Path) -> None:
-    metrics = json.loads((report / "metrics.json").read_text())
-    predictions = pd.read_csv(report / "predictions.csv")
-    decided = decisions(predictions, metrics)
-    assert len(metrics["rules"]) == 6
-    for rule in metrics["rules"]:
-        table = decided[rule["by"]]
-        validation = table[predictions["split"] == "validation"]
-        confidences, right = validation["confidence"].to_numpy(), validation["right"].to_numpy()
-        sorted_ = rule["validation"]["sorted"]
-        unsure = confidences == 0
-        best = largest_coverage(confidences[~unsure], right[~unsure], rule["precision"])
-        assert sorted_ == pytest.approx(best * (~unsure).sum())
-        test = table[predictions["split"] == "test"]
+def test_rules_are_found_on_validation_and_checked_on_test() -> None:
+    report = load_report()
+    rules = measure(report)["rules"]
+    assert len(rules) == 6
+    decided = {split: report.of(split).decided() for split in ("validation", "test")}
+    for rule in rules:
+        validation, test = (decided[split][rule["by"]] for split in ("validation", "test"))
+        known = validation[validation["confidence"] > 0]
+        best = largest_coverage(*known[["confidence", "right"]].to_numpy().T, rule["precision"])
+        assert rule["validation"]["sorted"] == pytest.approx(best * len(known))
         reached = test["confidence"] >= (rule["threshold"] or math.inf)
         assert rule["test"]["sorted"] == reached.sum()
         assert rule["test"]["mistakes"] == (~test["right"][reached]).sum()
 
 
-def test_importance_is_the_mean_similarity(report: Path, models: Models) -> None:
-    found = json.loads((report / "metrics.json").read_text())["importance"]
-    photos = load_photos(all_test=True)["test"]
-    rows = np.array(photos["label"]) == CATEGORIES.index("watches")
-    embeddings = models.zero_shot.encode_photos(
-        prepare(photos["image"], models.zero_shot.processor)
-    )
-    similarities = embeddings @ models.zero_shot.encode_texts((DESCRIPTIONS["watches"],))[0]
-    assert found["watches"]["own"] == pytest.approx(similarities[rows].mean(), abs=1e-4)
-    assert found["watches"]["margin"] == pytest.approx(
-        similarities[rows].mean() - similarities[~rows].mean(), abs=1e-4
-    )
+def test_embeddings_and_importance_are_of_the_predictions(folder: Path, models: Models) -> None:
+    report = load_report(folder)
+    embeddings = load_embeddings(folder, report, models.zero_shot)
+    similarities = embeddings @ models.zero_shot.weights.T
+    np.testing.assert_allclose(similarities, report.similarities("zero_shot"), atol=1e-3)
+    own = report.labels == 6
+    found = measure(report)["importance"]["watches"]
+    expected = similarities[own, 6].mean(), similarities[~own, 6].mean()
+    assert (found["own"], found["others"]) == pytest.approx(expected, abs=1e-4)
 
 
-def test_embeddings_are_kept_in_the_order_of_the_predictions(report: Path, models: Models) -> None:
-    kept = load_file(report / EMBEDDINGS)["image_embeddings"].astype(np.float32)
-    similarities = kept @ models.zero_shot.encode_texts(tuple(DESCRIPTIONS.values())).T
-    predictions = pd.read_csv(report / "predictions.csv")
-    columns = [f"zero_shot {category}" for category in CATEGORIES]
-    np.testing.assert_allclose(similarities, predictions[columns], atol=1e-3)
+def _few() -> dict:
+    photos = load_photos()
+    few = photos["validation"].select(range(0, 14, 2))
+    return type(photos)(dict.fromkeys(photos, few))
 
 
-def test_validation_photos_count_as_they_were_seen_before_the_refit(
+def test_validation_photos_count_as_they_were_before_the_refit(
     models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    photos = load_photos()
-    photos["validation"] = photos["validation"].select(range(0, 14, 2))
-    photos["train"] = photos["test"] = photos["validation"]
-    before = pd.DataFrame(np.full((7, 7), 1 / 7), digests(photos["validation"]), CATEGORIES)
-    before["watches"] += 0.1
-    before.to_csv(tmp_path / BEFORE_REFIT, index_label="sha256")
+    photos = _few()
+    backwards = CATEGORIES[::-1]
+    before = np.zeros((7, 7))
+    before[:, backwards.index("watches")] = 3
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    assert digest(tmp_path)
+    save_before_refit(tmp_path, before, list(photos["validation"]["sha256"]), backwards)
     monkeypatch.setattr(models.vgg16, "folder", tmp_path)
-    predictions, _ = score(models, photos, STUDY)
-    watches = predictions.groupby("split")["vgg16 watches"]
-    assert watches.get_group("validation").to_numpy() == pytest.approx(1 / 7 + 0.1)
-    assert (watches.get_group("test").to_numpy() != watches.get_group("validation")).all()
+    report, _ = compare(models, photos, "a few")
+    watches = report.of("validation").logits("vgg16")
+    assert (watches == np.eye(7)[6] * 3).all()
+    assert (report.of("test").logits("vgg16") != watches).any()
 
 
-def test_photos_that_no_model_has_seen_are_all_test() -> None:
-    photos = load_photos(all_test=True)
-    assert list(photos) == ["test"] and len(photos["test"]) == sum(load_photos().num_rows.values())
+def test_categories_are_found_by_name(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = _few()
+    expected = compare(models, photos, "a few")[0]
+    logits = models.vgg16.logits
+    monkeypatch.setattr(models.vgg16, "categories", models.vgg16.categories[::-1])
+    monkeypatch.setattr(models.vgg16, "logits", lambda pixels: logits(pixels)[:, ::-1])
+    found = compare(models, photos, "a few")[0]
+    np.testing.assert_allclose(found.logits("vgg16"), expected.logits("vgg16"), atol=1e-5)
+    monkeypatch.setattr(models.vgg16, "categories", [*CATEGORIES[:6], "shoes"])
+    with pytest.raises(UserError, match="shoes"):
+        compare(models, photos, "a few")
 
 
 def test_without_validation_nothing_is_fitted() -> None:
-    predictions = pd.read_csv(REPORT / "predictions.csv").query("split == 'test'")
-    described = {model: {"model": model, "logit_scale": 20.0} for model in MODELS}
-    metrics = measure(predictions, described)
-    assert metrics["rules"] == [] and metrics["vgg16"]["temperature"] == 1
-    figures = metrics["vgg16"]["test"]
-    assert figures["ece"] == pytest.approx(figures["ece_calibrated"], abs=1e-6)
+    report = load_report(REPORTS / "sample")
+    assert report.splits == ["test"] and measure(report)["rules"] == []
+    assert [model.temperature for model in report.models] == [1, 1]
 
 
-# --- the tab -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def tab(browser: Browser, app: RunningApp) -> Page:
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.goto(app.url)
-    expect(page.locator("#answer tbody tr")).to_have_count(7, timeout=20_000)
-    start = time.monotonic()
-    page.get_by_role("tab", name="Evaluation").click()
-    expect(page.locator(".evaluation .matrix")).to_have_count(2)
-    assert time.monotonic() - start < 1
-    yield page
-    page.close()
-
-
-def test_tab_shows_the_figures_of_the_report(tab: Page) -> None:
-    metrics = json.loads((REPORT / "metrics.json").read_text())
-    for model in MODELS:
-        row = tab.locator(f".evaluation .figures tr.{model.replace('_', '-')}")
-        expect(row).to_contain_text(f"{metrics[model]['test']['accuracy']:.1%}")
-    cells = tab.locator(".matrix.vgg16 button").all_inner_texts()
-    matrix = np.array(metrics["vgg16"]["test"]["confusion_matrix"])
-    assert [int(cell.replace("·", "0")) for cell in cells] == matrix.flatten().tolist()
-
-
-def test_slider_counts_what_is_sorted_and_the_mistakes(tab: Page) -> None:
-    metrics = json.loads((REPORT / "metrics.json").read_text())
-    predictions = pd.read_csv(REPORT / "predictions.csv").query("split == 'test'")
-    vgg16 = decisions(predictions, metrics)["vgg16"]
-    field = tab.get_by_role("spinbutton")
-    for threshold in (0.3, 0.8):
-        field.fill(str(threshold))
-        field.press("Enter")
-        reached = vgg16["confidence"] >= threshold
-        row = tab.locator(".coverage tr.vgg16 td")
-        expect(row.nth(1)).to_have_text(f"{reached.sum()} of {len(vgg16)}")
-        expect(row.nth(2)).to_have_text(str((reached & ~vgg16["right"]).sum()))
-
-
-def test_clicked_cell_shows_its_photos(tab: Page) -> None:
-    tab.get_by_label("the bundled sample of rendered photos").click()
-    cell = tab.locator(".matrix.vgg16 button").nth(7 * 7 - 1)
-    expect(cell).to_have_text(re.compile(r"\d+"))
-    cell.click()
-    expect(tab.locator("#cell")).to_contain_text("photos of watches, which VGG16 calls watches")
-    count = int(cell.inner_text())
-    expect(tab.locator(".evaluation .thumbnail-item")).to_have_count(count)
-
-
-def test_cell_of_photos_that_are_not_shipped_names_them(tab: Page) -> None:
-    cell = tab.locator(".matrix.vgg16 button").nth(7 * 7 - 1)
-    cell.click()
-    expect(tab.locator("#cell")).to_contain_text("not shipped with the demo")
-    expect(tab.locator("#cell")).to_contain_text(".jpg")
+def test_report_is_of_these_weights_and_texts(models: Models) -> None:
+    report = load_report(REPORT)
+    assert all(map(report.measures, models))
+    assert not report.measures(models.zero_shot.with_texts({"watches": ["a watch"]}))

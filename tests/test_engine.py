@@ -76,24 +76,10 @@ def test_network_that_openvino_cannot_read_runs_through_torch(
         exact=True,
     )
     assert isinstance(network, TorchNetwork)
-    (record,) = caplog.records
-    assert "OpenVINO cannot run this network" in record.message and "\n" not in record.message
+    (message,) = [line for line in caplog.messages if "OpenVINO cannot run" in line]
+    assert "\n" not in message
     pixels = 3 * torch.eye(4).expand(2, 3, 4, 4)
     np.testing.assert_allclose(network(pixels), np.full((2, 4), 3), atol=1e-6)
-
-
-def test_torch_is_exact_where_it_is_asked_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "bfloat16_pays", lambda device: device == "cpu")
-    torch.manual_seed(0)
-    layer, pixels = torch.nn.Conv2d(3, 8, 4).requires_grad_(False), torch.rand(2, 3, 4, 4)
-    expected = layer(pixels).numpy()
-    exact, fast = (
-        TorchNetwork(layer, torch.nn.Module.__call__, exact=exact)(pixels)
-        for exact in (True, False)
-    )
-    np.testing.assert_allclose(exact, expected, atol=1e-6)
-    assert fast.dtype == np.float32 and 1e-6 < np.abs(fast - expected).max() < 0.02
-    assert layer.weight.dtype == torch.float32
 
 
 def test_visitors_at_the_same_time_get_their_own_answers() -> None:
@@ -146,9 +132,8 @@ def test_categories_are_those_of_the_names_not_of_the_places(
     photos = _some(load_photos()["test"], 14)
     turned = shutil.copytree(quantised, tmp_path / "turned")
     config = json.loads((turned / "config.json").read_text())
-    names = [*CATEGORIES[1:], CATEGORIES[0]]
-    config["id2label"] = {str(index): name for index, name in enumerate(names)}
-    config["label2id"] = {name: index for index, name in enumerate(names)}
+    # Where transformers keeps the names of timm's classes.
+    config["label_names"] = [*CATEGORIES[1:], CATEGORIES[0]]
     (turned / "config.json").write_text(json.dumps(config))
     # What it gave a category, it gives the next one now.
     before, after = (

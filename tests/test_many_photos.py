@@ -1,6 +1,7 @@
 """Many photos: a zip of the sample sorted in a real browser, corrected by keyboard, taken home."""
 
 import io
+import struct
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -299,7 +300,7 @@ def test_long_list_in_a_zip_is_refused_before_it_is_read(tmp_path: Path) -> None
             archive.writestr(f"{number}.jpg", b"")
     tracemalloc.start()
     try:
-        with pytest.raises(DataError, match="More than 200 photos are in photos.zip"):
+        with pytest.raises(DataError, match="More than 200 photos are in"):
             photos_in([FileData(path=str(tmp_path / "photos.zip"))])
         assert tracemalloc.get_traced_memory()[1] < 1024**2
     finally:
@@ -309,9 +310,10 @@ def test_long_list_in_a_zip_is_refused_before_it_is_read(tmp_path: Path) -> None
 def test_whatever_a_file_is_it_has_a_row(models: Models, rule: Rule, tmp_path: Path) -> None:
     """None of them ends the batch, and each is named."""
     photo = Image.open(PHOTOS[0])
-    gps = Image.Exif()
-    gps[0x0112], gps[0x8825] = 6, 5
-    photo.save(tmp_path / "turned.jpg", exif=gps)
+    # Of the two fields, the second one, GPS, must be a number and is text.
+    fields = struct.pack("<HHHIIHHI4sI", 2, 0x0112, 3, 1, 6, 0x8825, 2, 4, b"abc", 0)
+    exif = b"Exif\0\0II*\0" + struct.pack("<I", 8) + fields
+    photo.save(tmp_path / "turned.jpg", exif=exif)
     Image.new("RGB", (1000, 1)).save(tmp_path / "strip.png")
     photo.save(tmp_path / "changed.avif")
     avif = bytearray((tmp_path / "changed.avif").read_bytes())

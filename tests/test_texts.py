@@ -19,11 +19,10 @@ from data.texts import BETTER, STUDY, Texts, TextsError, load_texts
 from space.models.classifiers import Identity, Models, ZeroShot
 from space.models.encoders import CLIP
 from space.models.pixels import prepare
+from space.report.report import EMBEDDINGS, REPORT
 from training import search_texts
 from training.search_texts import CANDIDATES
 from training.tune import folds
-
-REPORT = Path(__file__).parents[1] / "space" / "report"
 
 
 def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -181,7 +180,7 @@ def test_better_texts_gain_as_much_as_recorded(models: Models) -> None:
     predictions = pd.read_csv(REPORT / "predictions.csv")
     learned = (predictions["split"] != "test").to_numpy()
     labels = predictions["label"].map(CATEGORIES.index).to_numpy()[learned]
-    images = load_file(REPORT / "image_embeddings.safetensors")["image_embeddings"][learned]
+    images = load_file(REPORT / EMBEDDINGS)["image_embeddings"][learned]
     assert found["photos"] == len(images)
     for name, key in (("study", "accuracy_study"), ("better", "accuracy")):
         logits = models.zero_shot.with_texts(load_texts(name)).logits_of(images)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pandas as pd
@@ -361,13 +361,14 @@ def test_frozen_features_hold_no_more_than_two_batches_of_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features, "CACHE", tmp_path)
-    alive: WeakSet[Image.Image] = WeakSet()
+    # Pictures cannot be hashed.
+    alive: WeakValueDictionary[int, Image.Image] = WeakValueDictionary()
     held = []
 
     def decoded(batch: dict[str, list]) -> dict[str, list]:
         if "label" in batch and "image" in batch:
             batch["image"] = [Image.new("RGB", (30, 40), (label, 0, 0)) for label in batch["label"]]
-            alive.update(batch["image"])
+            alive.update({id(picture): picture for picture in batch["image"]})
             held.append(len(alive))
         return batch
 

@@ -118,6 +118,7 @@ def geometry(strength: float) -> v2.Transform:
 
 def _write_copy(file: Path, trunk: Network, photos: datasets.Dataset, strength: float) -> None:
     """Write one copy of all photos, BATCH of them in memory, under another name until the end."""
+    device = PartialState().device.type
     # Machines may share the folder; what a killed run left is written over.
     partial, features = file.with_suffix(f".{platform.node()}.partial"), None
     with torch.random.fork_rng():
@@ -131,7 +132,8 @@ def _write_copy(file: Path, trunk: Network, photos: datasets.Dataset, strength: 
             pixels = prepare(images, PROCESSOR)
             if strength:
                 pixels = torch.stack([geometry(strength)(picture) for picture in pixels])
-            seen = trunk(pixels)
+            with torch.autocast(device, torch.bfloat16, enabled=bfloat16_pays(device)):
+                seen = trunk(pixels)
             if features is None:
                 shape = (len(photos), *seen.shape[1:])
                 features = np.lib.format.open_memmap(partial, "w+", np.float16, shape)

@@ -93,10 +93,7 @@ def publish_model(folder: Path, repository: str, private: bool, revision: str | 
 def write_dataset(photos: DatasetDict, folder: Path, sample: bool) -> None:
     """Write each split as a Parquet file that holds its photos, and the data set's card.
 
-    Args:
-        photos: of `load_photos`.
-        folder: an empty one.
-        sample: whether the photos are the bundled ones, which have a card already.
+    The bundled sample has a card already.
     """
     card = DatasetCard.load(DATA / "README.md") if sample else _card(photos)
     files = [{"split": split, "path": f"data/{split}.parquet"} for split in photos]

@@ -31,6 +31,9 @@ except ImportError:
     openvino = None
 
 log = logging.getLogger(__name__)
+# Its own: where a conversion fails, OpenVINO leaves the root logger at ERROR, with a handler that
+# fills in no arguments.
+log.setLevel(logging.WARNING)
 # Beside the weights: the constants of OpenVINO's network as bytes, and its graph as metadata.
 QUANTISED = "quantised.safetensors"
 # Beside weights that were trained on validation photos, too, in the end: the logits that the same
@@ -73,14 +76,14 @@ def fastest(
         model: float32.
         forward: gives the outputs (n, ...) of the model for pixels.
         shape: of pixels, (n, 3, height, width); n may differ later.
-        exact: whether to stay in float32 where bfloat16 is faster.
+        exact: whether OpenVINO stays in float32 where bfloat16 is faster.
     """
     if uses_openvino():
         try:
             return OpenVINONetwork(convert(model, forward, shape), exact=exact)
         except Exception as error:  # its frontend raises dozens of kinds for what it cannot read
-            log.warning("OpenVINO cannot run this network, torch does: %s", first_line(error))
-    return TorchNetwork(model, forward, exact=exact)
+            log.warning(f"OpenVINO cannot run this network, torch does: {first_line(error)}")
+    return TorchNetwork(model, forward)
 
 
 def quantised(folder: Path) -> Network | None:
@@ -103,7 +106,7 @@ def load_quantised(folder: Path) -> Network | None:
         network = openvino.Core().read_model(about["graph"], openvino.Tensor(constants))
         return OpenVINONetwork(network, exact=False)
     except (SafetensorError, KeyError, RuntimeError) as error:
-        log.warning("%s cannot be run, the weights are: %s", folder / QUANTISED, first_line(error))
+        log.warning(f"{QUANTISED} cannot be run, the weights are: {first_line(error)}")
         return None
 
 
@@ -168,21 +171,15 @@ class TorchNetwork:
     """A float32 model through torch, in the memory layout in which convolutions are fastest."""
 
     def __init__(
-        self,
-        model: nn.Module,
-        forward: Callable[[nn.Module, torch.Tensor], torch.Tensor],
-        *,
-        exact: bool = True,
+        self, model: nn.Module, forward: Callable[[nn.Module, torch.Tensor], torch.Tensor]
     ) -> None:
         self._model, self._forward = model.to(memory_format=torch.channels_last), forward
-        self._exact, self._device = exact, "cpu"
+        self._device = "cpu"
 
     @torch.inference_mode()
     def __call__(self, pixels: torch.Tensor) -> np.ndarray:
         pixels = pixels.to(self._device, memory_format=torch.channels_last)
-        fast = not self._exact and bfloat16_pays(self._device)
-        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=fast):
-            return self._forward(self._model, pixels).float().cpu().numpy()
+        return self._forward(self._model, pixels).float().cpu().numpy()
 
     def to(self, device: str) -> None:
         self._model.to(device)

@@ -25,7 +25,6 @@ from space.pages.templates import render
 from space.report.report import COMMAND, accuracy_of
 
 LIMITS = {"rows": 20, "name": 80, "text": 2000}
-PNG = "data:image/png;base64,"
 # A model whose two first choices are closer than this is called unsure.
 CLOSE = 0.15
 
@@ -108,10 +107,7 @@ def study_rows(models: Models) -> list[Row]:
 def answer(models: Models, question: Question, find: Callable[[str], Path]) -> str:
     """The table, the sentence above it and the notes below it, as HTML.
 
-    Args:
-        models: who is asked.
-        question: of a photo that cannot be read the answer is a sentence that says why.
-        find: the file that the browser names; raises PhotoError for what it may not name.
+    Of a photo that cannot be read, or that `find` refuses to look up, its sentence is the answer.
     """
     photo, seen, problem = None, {}, ""
     try:
@@ -192,7 +188,7 @@ def _column(
 def _read_seen(model: Model, seen: dict[str, str]) -> Image.Image:
     """What the model saw of a photo, as an earlier answer showed it."""
     try:
-        png = base64.b64decode(seen[model.key].removeprefix(PNG), validate=True)
+        png = base64.b64decode(seen[model.key].partition(",")[2], validate=True)
         saw = read_photo(png)
         if saw.size == tuple(photo_shape(model.processor)[:1:-1]):
             return saw

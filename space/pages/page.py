@@ -17,10 +17,9 @@ from space.models.classifiers import Models
 from space.pages.compare import Question, answer, compare, study_rows
 from space.pages.evaluation import evaluation_tab
 from space.pages.many_photos import many_tab
-from space.pages.templates import render, script
+from space.pages.templates import HERE, render, script
 from space.pages.texts import texts_tab
 
-HERE = Path(__file__).parent
 EXAMPLES: list[str] = json.loads(script("examples.json"))
 JPEG = "data:image/jpeg;base64,"
 LAUNCH = {
@@ -52,18 +51,13 @@ class PhotoInput(gr.Image):
     def preprocess(self, payload: ImageData | None) -> Image.Image | None:
         """Open an upload as an RGB picture; gr.Error says why that fails."""
         try:
-            return read_photo(_uploaded(payload.path)) if payload else None
+            return read_photo(_find_photo(payload.path)) if payload else None
         except PhotoError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
 
 def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blocks:
-    """Build the page.
-
-    Args:
-        models: the two models; the example that greets visitors is scored here, once.
-        on_gpu: a decorator for what runs the networks (ZeroGPU's; elsewhere it does nothing).
-    """
+    """Build the page; `on_gpu` decorates what runs the networks, as ZeroGPU's decorator does."""
     with gr.Blocks(title="VGG16 or CLIP?", delete_cache=(60, 600)) as demo:
         gr.Markdown("# VGG16 or CLIP?\nTwo ways to sort a product photo, side by side.")
         with gr.Tabs() as tabs:
@@ -156,12 +150,10 @@ def _endpoint(models: Models, on_gpu: Callable[[Callable], Callable]) -> None:
     )
 
 
-def _find_photo(path: str) -> Path:
+def _find_photo(path: str | None) -> Path:
     """The file of an example or of an upload, as the browser names it."""
-    return SAMPLE / path if path in EXAMPLES else _uploaded(path)
-
-
-def _uploaded(path: str | None) -> Path:
+    if path in EXAMPLES:
+        return SAMPLE / path
     # A client may name any file of the server; only what was uploaded is opened.
     if not path or not is_in_or_equal(path, get_upload_folder()):
         raise PhotoError("Please upload the photo.")

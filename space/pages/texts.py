@@ -152,7 +152,7 @@ def figures_html(model: ZeroShot, photos: Photos, texts: Texts) -> str:
         "texts.html",
         part="figures",
         accuracy=accuracy(right),
-        difference=difference_in_words(found, "These texts", "the study's"),
+        difference=difference_in_words(found, "This set", "the study's"),
         matrix=matrix_svg(matrix, CATEGORIES, model.key, title, "texts", pressed=False),
         recall=zip(CATEGORIES, matrix.diagonal() / np.maximum(matrix.sum(1), 1), strict=True),
     )

@@ -140,8 +140,8 @@ def draw_matrix(
 def matrix_cells(matrix: np.ndarray, categories: Sequence[str], key: str) -> dict[str, str]:
     """What each cell of a confusion matrix says, by its gid."""
     return {
-        f"cell-{key}-{row}-{column}": f"{count} photo{'' if count == 1 else 's'} of {categories[row]}, "
-        f"predicted {categories[column]}"
+        f"cell-{key}-{row}-{column}": f"{count} photo{'' if count == 1 else 's'} of "
+        f"{categories[row]}, predicted {categories[column]}"
         for (row, column), count in np.ndenumerate(matrix)
     }
 
