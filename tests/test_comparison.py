@@ -197,12 +197,14 @@ def _check_figures(figures: dict, report: Report, key: str) -> None:
     labels, logits = report.labels, report.logits(key)
     choices = logits.argmax(1)
     confidences = softmax(logits / report.measured(key).temperature, axis=1).max(1)
+    unscaled = softmax(logits, axis=1).max(1)
     right = labels == choices
     expected = {
         "n": len(labels),
         "accuracy": accuracy_score(labels, choices),
+        "ece": calibration_error(unscaled, right),
         "ece_calibrated": calibration_error(confidences, right),
-        "coverage_at_precision_95": largest_coverage(confidences, right, 0.95),
+        "coverage_at_precision_95": largest_coverage(unscaled, right, 0.95),
     }
     for name, score_of in SCORES.items():
         for average in ("macro", "weighted"):

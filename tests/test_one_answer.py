@@ -20,8 +20,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from data.categories import CATEGORIES
 from data.labelled import SAMPLE
+from data.texts import STUDY
 from space.models.classifiers import Models
 from space.pages.page import LAUNCH, build_demo
+from space.pages.texts import reported_photos
 
 MUG = SAMPLE / "kitchen & dining" / "mug-1.jpg"
 LONG = "a " * 950
@@ -233,3 +235,24 @@ def test_texts_of_the_texts_tab_are_used(page: Page) -> None:
     page.get_by_role("button", name="Use in Compare").click()
     _verdict(page, "VGG16 says kitchen & dining, ConSE says watches")
     expect(page.locator('#answer tr[data-trained="watches"] .text')).to_have_value("a blue mug")
+
+
+def test_figures_of_texts_follow_the_last_of_several_edits(
+    page: Page, gate: Gate, models: Models
+) -> None:
+    page.get_by_role("tab", name="Texts").click()
+    shown = page.locator("#texts-result .verdict")
+    expect(shown).to_be_visible(timeout=20_000)
+    gate.hold()
+    texts = dict(STUDY)
+    for category in ("watches", "computers", "home furnishing"):
+        texts[category] = ["a banana"]
+        page.get_by_label(category, exact=True).fill("a banana")
+        if category == "watches":
+            asked = gate.next()
+    asked.set()
+    gate.open()
+    photos = next(iter(reported_photos(models.zero_shot)[0].values()))
+    choices = models.zero_shot.with_texts(texts).logits_of(photos.embeddings).argmax(1)
+    right = (choices == photos.labels).mean()
+    expect(shown).to_contain_text(f"{100 * right:.1f}", timeout=20_000)

@@ -91,6 +91,7 @@ def test_texts_go_out_as_json_and_come_back(tab: Page) -> None:
     box.fill(json.dumps(STUDY | {"watches": ["a watch", "a clock"]}))
     tab.get_by_role("button", name="Use this JSON").click()
     expect(tab.get_by_label("watches", exact=True)).to_have_value("a watch\na clock")
+    expect(box).to_have_value(re.compile('\\n  "a clock"'))
     # What is pasted stays, whatever is measured meanwhile.
     box.fill('{"watches": []}')
     tab.get_by_role("button", name="Use this JSON").click()

@@ -111,10 +111,9 @@ def texts_tab(
     measured.failure(None, outputs=result, js=f"() => {json.dumps(busy)}")
     to_json = script("texts.js").replace("CATEGORIES", json.dumps(CATEGORIES))
     # In the browser: nothing that comes later overwrites what is pasted meanwhile.
-    gr.on([box.input for box in boxes], None, boxes, as_json, js=to_json, **PRIVATE)
+    gr.on([box.change for box in boxes], None, boxes, as_json, js=to_json, **PRIVATE)
     for key, button in presets.items():
-        preset = button.click(partial(_preset, key), outputs=boxes, **PRIVATE)
-        preset.success(None, boxes, as_json, js=to_json, **PRIVATE)
+        button.click(partial(_preset, key), outputs=boxes, **PRIVATE)
     read.click(parse, as_json, boxes, **PRIVATE)
     return use, boxes
 
