@@ -12,6 +12,8 @@ from pathlib import Path
 
 # Before any library reads them: nothing outside the loopback address is reached.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# What is asserted to the last digit holds on a processor.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 

@@ -458,7 +458,8 @@ def start(source: Path, output: Path, report: Path, **options: object) -> subpro
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        **options,
+        # As in a terminal, wherever the tests run: a job in the background ignores Ctrl-C.
+        **{"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)} | options,
     )
 
 
