@@ -28,20 +28,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from data.errors import run_script
 
-SOME_BROKEN = 3
-
 
 def main() -> None:
     """Sort, and exit with a status that a scheduler can read."""
-    arguments = _arguments()
-    # Here, so that Ctrl-C in the seconds that this takes is a sentence, too.
-    from space.sorting.catalogue import sort_catalogue
-
-    if sort_catalogue(**vars(arguments)):
-        sys.exit(SOME_BROKEN)
-
-
-def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -54,7 +43,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--ray", metavar="HOST:PORT", dest="cluster", help="of a cluster; auto: the one here"
     )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    # Here, so that Ctrl-C in the seconds that this takes is a sentence, too.
+    from space.sorting.catalogue import sort_catalogue
+
+    if sort_catalogue(**vars(arguments)):
+        sys.exit(3)
 
 
 if __name__ == "__main__":

@@ -42,10 +42,6 @@ MAX_UNPACKED = 200 * 1024**2
 MAX_ENTRIES = 10 * MAX_PHOTOS
 # Larger ones are no faster on a processor, and take more memory.
 BATCH = 4
-# Enough to tell what a photo shows, and 200 of them are three megabytes.
-PICTURE_SIZE = (320, 320)
-# As long as the interface keeps uploads.
-KEPT_SECONDS = 600
 GONE = "These photos are gone, ten minutes after your last key: please drop them again."
 ADVICE = "Drop fewer, or sort them all with python space/sort_photos.py."
 
@@ -66,11 +62,7 @@ class PhotosInput(gr.File):
     is_template = True
 
     def preprocess(self, payload: ListFiles) -> list[FileData]:
-        """Files that were uploaded: a client may name any file of the server.
-
-        Raises:
-            gr.Error: the payload is not an upload.
-        """
+        """Files that were uploaded, or gr.Error: a client may name any file of the server."""
         if not all(is_in_or_equal(file.path, self.GRADIO_CACHE) for file in payload):
             raise gr.Error("Please upload the photos.", print_exception=False)
         return list(payload)
@@ -133,7 +125,8 @@ def many_tab(models: Models, on_gpu: Callable[[Callable], Callable]) -> None:
         files = PhotosInput(label=label, file_count="multiple", height=150)
         table = gr.HTML(js_on_load=script("many_photos.js"))
         saved = gr.DownloadButton(visible="hidden", elem_id="many-saved")
-        found = gr.State(None, time_to_live=KEPT_SECONDS)
+        # As long as the interface keeps uploads.
+        found = gr.State(None, time_to_live=600)
 
     private = {"api_visibility": "private", "show_progress": "hidden"}
     networks = {"concurrency_id": "networks", "concurrency_limit": 1}
@@ -146,16 +139,12 @@ def many_tab(models: Models, on_gpu: Callable[[Callable], Callable]) -> None:
 
 
 def photos_in(files: list[FileData]) -> list[Photo]:
-    """The photos among uploads; zips are looked into, and not unpacked.
-
-    Raises:
-        DataError: a broken zip, too many or too large photos, or none.
-    """
+    """The photos among uploads, or DataError; zips are looked into, and not unpacked."""
     photos, unpacked = [], 0
     for file in files[: MAX_PHOTOS + 1]:
         path = Path(file.path)
         if path.suffix.lower() != ".zip":
-            photos.append(Photo(file.orig_name or path.name, partial(_read, path)))
+            photos.append(Photo(file.orig_name or path.name, path.read_bytes))
             continue
         if entries(path) > MAX_ENTRIES:
             raise DataError(f"More than {MAX_PHOTOS} photos are in {path.name}. {ADVICE}")
@@ -183,8 +172,8 @@ def entries(file: Path) -> int:
 
 
 def small_picture(photo: Image.Image) -> str:
-    """A data URI of the photo, which is shrunk for it."""
-    photo.thumbnail(PICTURE_SIZE)
+    """A data URI of the photo, which is shrunk for it; 200 of them are three megabytes."""
+    photo.thumbnail((320, 320))
     return data_uri(photo, "WEBP", quality=75)
 
 
@@ -215,12 +204,11 @@ def table_html(drop: Drop, rule: Rule) -> str:
 def write_result(drop: Drop, keys: list[str], corrections: dict[int, str], file: Path) -> Path:
     """Write what came of the photos, as the name of the file says.
 
+    sorted.csv holds all rows, with `category` and by whom it is set; sorted.zip holds
+    `<category>/<photo>` for each photo that has one, corrections.zip for those that a person set.
+
     Args:
-        keys: of the models.
         corrections: the category that the person has set, by row.
-        file: sorted.csv, all rows, with `category` and by whom it is set; sorted.zip, holding
-            `<category>/<photo>` for each photo that has one; corrections.zip, for those that the
-            person has set.
 
     Raises:
         OSError, PhotoError: a photo was deleted.
@@ -243,10 +231,3 @@ def write_result(drop: Drop, keys: list[str], corrections: dict[int, str], file:
                 name = f"{number:03}-{PurePosixPath(photo.name).name}"
                 archive.writestr(f"{row['category']}/{name}", photo.read())
     return file
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise PhotoError("This file is not there.") from error

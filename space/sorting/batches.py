@@ -41,20 +41,11 @@ class Photo(NamedTuple):
     read: Callable[[], bytes]
 
 
-class _Prepared(NamedTuple):
-    name: str
-    pixels: Pixels
-    shown: str | None = None
-    # Why it cannot be read.
-    reason: str = ""
-
-
 def sort_photos(
     models: Models,
     rule: Rule,
     photos: Iterable[Photo],
     *,
-    batch: int = BATCH,
     threads: int = THREADS,
     score: Callable[[Pixels], Logits] | None = None,
     show: Callable[[Image.Image], str] | None = None,
@@ -73,8 +64,15 @@ def sort_photos(
     """
     score = score or partial(logits_of, models, rule.categories)
     prepared = _ahead(partial(_prepare, models, show), photos, threads)
-    while some := list(islice(prepared, batch)):
-        yield _rows(rule, score, some)
+    while batch := list(islice(prepared, BATCH)):
+        decided, good = iter(()), [pixels for _, pixels in batch if pixels]
+        if good:
+            logits = score({key: torch.cat([pixels[key] for pixels in good]) for key in good[0]})
+            table = rule.rows(logits)
+            if show:
+                table["probabilities"] = list(rule.probabilities(logits))
+            decided = iter(table.to_dict("records"))
+        yield [row | next(decided) if pixels else row for row, pixels in batch]
 
 
 def logits_of(models: Models, categories: list[str], pixels: Pixels) -> Logits:
@@ -85,36 +83,22 @@ def logits_of(models: Models, categories: list[str], pixels: Pixels) -> Logits:
     }
 
 
-def _prepare(models: Models, show: Callable[[Image.Image], str] | None, photo: Photo) -> _Prepared:
+def _prepare(
+    models: Models, show: Callable[[Image.Image], str] | None, photo: Photo
+) -> tuple[dict, Pixels]:
+    """What is known of a row before the networks; no pixels where the photo cannot be read."""
+    row = {"path": photo.name}
     try:
         image = read_photo(photo.read())
         pixels = {model.key: prepare([image], model.processor) for model in models}
-        return _Prepared(photo.name, pixels, show(image) if show else None)
+        return row | ({"picture": show(image)} if show else {}), pixels
     except PhotoError as error:
-        return _Prepared(photo.name, {}, reason=str(error))
+        reason = str(error)
+    except FileNotFoundError:
+        reason = "This file is not there."
     except Exception as error:  # processors, too, raise kinds of their own
         reason = f"This file cannot be read ({type(error).__name__})."
-        return _Prepared(photo.name, {}, reason=reason)
-
-
-def _rows(rule: Rule, score: Callable[[Pixels], Logits], batch: list[_Prepared]) -> list[dict]:
-    good = [photo for photo in batch if not photo.reason]
-    decided = iter(())
-    if good:
-        pixels = {key: torch.cat([photo.pixels[key] for photo in good]) for key in good[0].pixels}
-        logits = score(pixels)
-        table = rule.rows(logits)
-        if good[0].shown is not None:
-            table["picture"] = [photo.shown for photo in good]
-            table["probabilities"] = list(np.stack(list(rule.probabilities(logits).values()), 1))
-        decided = iter(table.to_dict("records"))
-    return [
-        {
-            "path": photo.name,
-            **({"decision": PERSON, "why": photo.reason} if photo.reason else next(decided)),
-        }
-        for photo in batch
-    ]
+    return row | {"decision": PERSON, "why": reason}, {}
 
 
 def _ahead(function: Callable, items: Iterable, threads: int) -> Iterator:

@@ -28,10 +28,7 @@ LEFT, BROKEN = "left to a person", "broken"
 def sort_catalogue(
     source: str, output: Path, precision: float, report: Path | None, cluster: str | None
 ) -> int:
-    """Find, sort, write, and say what came of it; the arguments are the command's.
-
-    Returns:
-        How many photos could not be read.
+    """Find, sort, write, and say what came of it; how many photos could not be read.
 
     Raises:
         UserError: the run cannot begin or go on; rows that are written are kept.
@@ -48,8 +45,7 @@ def sort_catalogue(
         # Hidden, so that it is not taken for a photo where it lies among them.
         journal = output.with_name(f".{output.name}.part")
         with journal.open("a+b") as file:
-            _lock(file, output)
-            done, counts = _resume(file, {"source": source, **asdict(rule)})
+            done, counts = _resume(file, output, {"source": source, **asdict(rule)})
             names = opened.table["name"]
             left = [name for name in names if name not in done]
             if cluster and left:
@@ -63,9 +59,10 @@ def sort_catalogue(
             journal.unlink()
     except OSError as error:
         raise SortError(f"{error}: mend that, and go on with the same command.") from error
-    _print_summary(counts)
-    print(output)
-    return counts[BROKEN]
+    n, person, broken = counts.total(), counts[LEFT], counts[BROKEN]
+    print(f"{n} photos: {n - person - broken} sorted, {person} {LEFT}, {broken} {BROKEN}.")
+    print(pd.Series(counts).sort_index().to_string(), output, sep="\n")
+    return broken
 
 
 def write_rows(
@@ -115,21 +112,18 @@ def _fate(row: dict) -> str:
     return LEFT if row["decision"] == PERSON else row["decision"]
 
 
-def _lock(journal: BinaryIO, output: Path) -> None:
-    """Hold the journal until it is closed, which the system does for a process that is killed."""
+def _resume(journal: BinaryIO, output: Path, header: dict) -> tuple[set[str], Counter]:
+    """The names that an earlier run has written whole rows of, and what became of them.
+
+    The first line says what is sorted and how; a last line that was torn is cut off. The journal is
+    locked until it is closed, which the system does for a process that is killed.
+    """
     try:
         fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise SortError(f"Another run is writing {output}: wait for it.") from error
     # The run that held it may have ended since.
     _check_output(output)
-
-
-def _resume(journal: BinaryIO, header: dict) -> tuple[set[str], Counter]:
-    """The names that an earlier run has written whole rows of, and what became of them.
-
-    The first line says what is sorted and how; a last line that was torn is cut off.
-    """
     first = f"{json.dumps(header)}\n".encode()
     journal.seek(0)
     found = journal.readline()
@@ -160,10 +154,3 @@ def _check_output(output: Path) -> None:
         raise SortError(f"{output} exists: move it away, or choose another --output.")
     if not output.parent.is_dir():
         raise SortError(f"There is no folder {output.parent}: make it, or choose another --output.")
-
-
-def _print_summary(counts: Counter) -> None:
-    n, left, broken = counts.total(), counts[LEFT], counts[BROKEN]
-    print(f"{n} photos: {n - left - broken} sorted, {left} {LEFT}, {broken} {BROKEN}.")
-    if counts:
-        print(pd.Series(counts).sort_index().to_string())

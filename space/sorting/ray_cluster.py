@@ -29,12 +29,10 @@ from space.models.checkpoints import load_models
 from space.sorting.batches import BATCH, Photo, SortError, sort_photos
 from space.sorting.rule import Rule
 
-ROOT = Path(__file__).parents[2]
 # So many photos are dealt to an actor at a time, and dealt again where its machine fails.
 DEAL = 4 * BATCH
 ACTOR_BYTES = 2 * 2**30
 ANSWER_SECONDS = 20
-CHOSEN = ("VGG16_MODEL", "ZERO_SHOT_MODEL")
 
 
 class Sorter:
@@ -42,7 +40,9 @@ class Sorter:
 
     def __init__(self, rule: Rule, read: Callable[[str], bytes]) -> None:
         self.models, self.rule, self.read = load_models(), rule, read
-        rule.check(self.models)
+        for model in self.models:
+            if rule.weights[model.key] != model.identity.weights:
+                raise SortError(f"The rule was found for another {rule.names[model.key]}.")
 
     def __call__(self, dealt: dict[str, np.ndarray]) -> dict[str, list[str]]:
         """Rows as JSON: with the gaps of broken photos they fit no column types."""
@@ -54,12 +54,7 @@ class Sorter:
 def sort_on_cluster(
     address: str, rule: Rule, read: Callable[[str], bytes], names: list[str]
 ) -> Iterator[list[dict]]:
-    """As `space.sorting.batches.sort_photos`, in no order.
-
-    Args:
-        address: HOST:PORT of a running cluster; "auto" is the one on this machine.
-        rule: the cluster's models must be those it was found for.
-        read: gives the bytes of a name, on any machine.
+    """As `space.sorting.batches.sort_photos`, in no order; "auto" is the cluster on this machine.
 
     Raises:
         SortError: no cluster answers, or its actors cannot start, such as for want of the models.
@@ -89,9 +84,11 @@ def _connect(address: str) -> None:
             subprocess.run(ask, capture_output=True, timeout=ANSWER_SECONDS, check=True)
         except subprocess.SubprocessError as error:
             raise SortError(f"No cluster answers at {address}.") from error
-    code = [str(ROOT / "data"), str(ROOT / "space")]
-    chosen = {name: os.environ[name] for name in CHOSEN if name in os.environ}
-    environment = {"py_modules": code, "env_vars": chosen}
+    root, chosen = Path(__file__).parents[2], {"VGG16_MODEL", "ZERO_SHOT_MODEL"} & set(os.environ)
+    environment = {
+        "py_modules": [str(root / "data"), str(root / "space")],
+        "env_vars": {name: os.environ[name] for name in chosen},
+    }
     try:
         ray.init(address, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError) as error:

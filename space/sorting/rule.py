@@ -65,19 +65,9 @@ class Rule:
             words += f" {name} has no say until it is measured, with `{COMMAND}`."
         return words
 
-    def check(self, models: Models) -> None:
-        """Refuse to sort with other models than those that the rule was found for.
-
-        Raises:
-            RuleError: the weights of one differ.
-        """
-        for model in models:
-            if self.weights[model.key] != model.identity.weights:
-                raise RuleError(f"The rule was found for another {self.names[model.key]}.")
-
-    def probabilities(self, logits: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Each model's probabilities after temperature scaling, (n, categories)."""
-        return {key: softmax(logits[key] / self.temperatures[key], axis=1) for key in self.names}
+    def probabilities(self, logits: dict[str, np.ndarray]) -> np.ndarray:
+        """Of each model after temperature scaling, (n, models, categories)."""
+        return np.stack([softmax(logits[k] / self.temperatures[k], axis=1) for k in self.names], 1)
 
     def rows(self, logits: dict[str, np.ndarray]) -> pd.DataFrame:
         """Decide of n photos by each model's logits, (n, categories).
@@ -109,11 +99,6 @@ def find_rule(precision: float, models: Models, folder: Path = REPORT) -> Rule:
     """The rule that sorts most validation photos of a report, and enough of them right.
 
     Where the report is of another zero-shot model, VGG16 decides alone.
-
-    Args:
-        precision: of what is sorted, in (0, 1].
-        models: those that will sort; the report must be of this VGG16.
-        folder: what training/compare_models.py left.
 
     Raises:
         RuleError: a report of another VGG16, or one without validation.
