@@ -20,11 +20,10 @@ from transformers import BaseImageProcessor
 from data.categories import CATEGORIES
 from data.labelled import fingerprint
 from space.models.checkpoints import load_vgg16
-from space.models.classifiers import by_name
+from space.models.classifiers import FineTuned, by_name
 from space.models.pixels import prepare_all
 from space.report.figures import draw_matrix
 from space.report.metrics import ClassificationReport
-from space.report.statistics import Accuracy
 from training.fine_tune import COLUMNS, Hyperparameters
 
 TEMPLATE = Path(__file__).parent / "model_card.md"
@@ -51,11 +50,6 @@ def figures_of(logits: np.ndarray, photos: Dataset) -> dict[str, object]:
     )
 
 
-def as_sentence(figures: dict[str, object]) -> str:
-    """The accuracy among the figures in words."""
-    return str(Accuracy(figures["accuracy"], figures["n"], figures["accuracy_ci95"]))
-
-
 def fill_model_folder(
     folder: Path,
     photos: DatasetDict,
@@ -72,11 +66,9 @@ def fill_model_folder(
 
     Args:
         folder: holds the model.
-        photos: train, validation and test.
         log: of `fine_tune`, of all heads (column `head`).
         hyperparameters: what it was trained with.
         dataset: where the photos come from, in words.
-        seed: of the training.
         refit: whether it was trained on validation, too.
 
     Returns:
@@ -88,19 +80,7 @@ def fill_model_folder(
         split: figures_of(logits_of(model.logits, model.processor, model.categories, rows), rows)
         for split, rows in photos.items()
     }
-    run = {
-        "command": " ".join(["python", *sys.argv]),
-        "seed": seed,
-        "hyperparameters": asdict(hyperparameters),
-        "refit": refit,
-        "heads": int(log["head"].nunique()),
-        "parameters": model.identity.parameters,
-        "data": {split: fingerprint(rows) for split, rows in photos.items()},
-        "versions": {
-            "python": platform.python_version(),
-            **{package: version(package) for package in PACKAGES},
-        },
-    }
+    run = _run(model, photos, log, hyperparameters, seed, refit)
     for name, content in {"metrics": metrics, "run": run}.items():
         text = json.dumps(content, indent=1, ensure_ascii=False)
         (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
@@ -120,6 +100,28 @@ def fill_model_folder(
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
     return metrics
+
+
+def _run(
+    model: FineTuned,
+    photos: DatasetDict,
+    log: pd.DataFrame,
+    hyperparameters: Hyperparameters,
+    seed: int,
+    refit: bool,
+) -> dict[str, object]:
+    """What the weights came of, as run.json has it."""
+    packages = {package: version(package) for package in PACKAGES}
+    return {
+        "command": " ".join(["python", *sys.argv]),
+        "seed": seed,
+        "hyperparameters": asdict(hyperparameters),
+        "refit": refit,
+        "heads": int(log["head"].nunique()),
+        "parameters": model.identity.parameters,
+        "data": {split: fingerprint(rows) for split, rows in photos.items()},
+        "versions": {"python": platform.python_version(), **packages},
+    }
 
 
 def _plot_curve(log: pd.DataFrame, file: Path) -> None:
@@ -152,6 +154,5 @@ def _plot_confusion(metrics: dict[str, dict], file: Path) -> None:
     for axis, (split, figures) in zip(axes, metrics.items(), strict=True):
         draw_matrix(axis, np.array(figures["confusion_matrix"]), CATEGORIES)
         axis.set_title(f"{split}: {figures['accuracy']:.1%} of {figures['n']}")
-        axis.set_xlabel("VGG16 says")
-    axes[0].set_ylabel("it is")
+        axis.label_outer()
     figure.savefig(file, dpi=120, bbox_inches="tight")

@@ -34,7 +34,8 @@ from space.models.engine import (
     weight_files,
 )
 from space.models.pixels import prepare_all
-from training.model_folder import as_sentence, figures_of, logits_of
+from space.report.metrics import as_sentence
+from training.model_folder import figures_of, logits_of
 
 CALIBRATION_PHOTOS = 300
 SECTION = "## In 8-bit integers"

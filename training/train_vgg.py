@@ -43,9 +43,10 @@ from data.categories import CATEGORIES
 from data.errors import run_script
 from data.labelled import add_corrections, add_dataset_arguments, fingerprint, load_photos, summary
 from space.models.checkpoints import save_before_refit
+from space.report.metrics import as_sentence
 from training.features import Features, frozen_features
 from training.fine_tune import Hyperparameters, Task, best_epochs, fine_tune, predict
-from training.model_folder import as_sentence, fill_model_folder
+from training.model_folder import fill_model_folder
 from training.network import BLOCKS, average, block_start, build_model, save, trunk_weights
 from training.publish import PublishError, add_publishing_arguments, publish_model
 from training.tune import folds, tune

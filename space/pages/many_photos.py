@@ -23,7 +23,7 @@ import gradio as gr
 import pyarrow as pa
 from gradio.components.file import ListFiles
 from gradio.data_classes import FileData
-from gradio.utils import is_in_or_equal
+from gradio.utils import get_upload_folder, is_in_or_equal
 from PIL import Image
 
 from data.errors import UserError
@@ -75,6 +75,33 @@ def many_tab(models: Models, on_gpu: Callable[[Callable], Callable]) -> None:
     except UserError as error:
         gr.Markdown(str(error))
         return
+    begin, go_on, save = _handlers(models, rule, on_gpu)
+    with gr.Column(elem_id="many", elem_classes="evaluation"):
+        gr.Markdown(
+            "Photos that the models are confident of are sorted, the others listed for you, the "
+            f"most doubtful first. {rule.in_words()}"
+        )
+        label = f"Up to {MAX_PHOTOS} photos, or a zip of them"
+        files = PhotosInput(label=label, file_count="multiple", height=150)
+        table = gr.HTML(js_on_load=script("many_photos.js"))
+        saved = gr.DownloadButton(visible="hidden", elem_id="many-saved")
+        # As long as the interface keeps uploads.
+        found = gr.State(None, time_to_live=600)
+
+    private = {"api_visibility": "private", "show_progress": "hidden"}
+    networks = {"concurrency_id": "networks", "concurrency_limit": 1}
+    files.upload(begin, files, [files, table, found], **private)
+    table.more(go_on, found, table, **networks, **private)
+    table.keep(_keep, found, found, queue=False, **private)
+    table.download(save, found, saved, **private).success(
+        None, js="() => document.getElementById('many-saved').click()", **private
+    )
+
+
+def _handlers(
+    models: Models, rule: Rule, on_gpu: Callable[[Callable], Callable]
+) -> tuple[Callable, Callable, Callable]:
+    """What begins with a drop, sorts its next photos, and writes its result."""
     numbers = count(1)
 
     @on_gpu
@@ -99,43 +126,25 @@ def many_tab(models: Models, on_gpu: Callable[[Callable], Callable]) -> None:
             drop.rows.extend(rows)
         return table_html(drop, rule)
 
-    def keep(drop: Drop | None) -> Drop | None:
-        for file in drop.files if drop else []:
-            with suppress(OSError):
-                os.utime(file)
-        return drop
-
     def save(drop: Drop | None, event: gr.EventData) -> Path:
         if drop is None:
             raise gr.Error(GONE, print_exception=False)
         # In its cache, Gradio deletes what it is given.
-        folder = Path(tempfile.mkdtemp(dir=saved.GRADIO_CACHE))
+        folder = Path(tempfile.mkdtemp(dir=get_upload_folder()))
         corrections = {int(row): rule.categories[label] for row, label in event.corrections.items()}
         try:
             return write_result(drop, list(rule.names), corrections, folder / Path(event.file).name)
         except (OSError, PhotoError) as error:
             raise gr.Error(GONE, print_exception=False) from error
 
-    with gr.Column(elem_id="many", elem_classes="evaluation"):
-        gr.Markdown(
-            "Photos that the models are confident of are sorted, the others listed for you, the "
-            f"most doubtful first. {rule.in_words()}"
-        )
-        label = f"Up to {MAX_PHOTOS} photos, or a zip of them"
-        files = PhotosInput(label=label, file_count="multiple", height=150)
-        table = gr.HTML(js_on_load=script("many_photos.js"))
-        saved = gr.DownloadButton(visible="hidden", elem_id="many-saved")
-        # As long as the interface keeps uploads.
-        found = gr.State(None, time_to_live=600)
+    return begin, go_on, save
 
-    private = {"api_visibility": "private", "show_progress": "hidden"}
-    networks = {"concurrency_id": "networks", "concurrency_limit": 1}
-    files.upload(begin, files, [files, table, found], **private)
-    table.more(go_on, found, table, **networks, **private)
-    table.keep(keep, found, found, queue=False, **private)
-    table.download(save, found, saved, **private).success(
-        None, js="() => document.getElementById('many-saved').click()", **private
-    )
+
+def _keep(drop: Drop | None) -> Drop | None:
+    for file in drop.files if drop else []:
+        with suppress(OSError):
+            os.utime(file)
+    return drop
 
 
 def photos_in(files: list[FileData]) -> list[Photo]:

@@ -28,6 +28,7 @@ SAMPLE_PHOTOS = "the bundled sample of rendered photos"
 # Of a category.
 MAX_TEXTS = 50
 PRIVATE = {"api_visibility": "private", "show_progress": "minimal"}
+NETWORKS = {"concurrency_id": "networks", "concurrency_limit": 1}
 
 
 class Photos(NamedTuple):
@@ -49,25 +50,7 @@ def texts_tab(
         gr.Markdown(render("texts.html", part="advice", name=model.identity.name, notice=notice))
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300):
-                with gr.Row():
-                    presets = {key: gr.Button(f"The {key} texts", size="sm") for key in PRESETS}
-                boxes = [
-                    gr.Textbox(
-                        lines, label=category, lines=1, max_lines=8, max_length=LIMITS["text"]
-                    )
-                    for category, lines in zip(CATEGORIES, as_lines(STUDY), strict=True)
-                ]
-                use = gr.Button("Use in Compare", variant="primary")
-                as_json = gr.Textbox(
-                    json.dumps(STUDY, indent=1, ensure_ascii=False),
-                    label="As JSON: copy it, or paste another set here",
-                    lines=3,
-                    max_lines=6,
-                    max_length=2 * len(CATEGORIES) * LIMITS["text"],
-                    buttons=["copy"],
-                    elem_id="texts-as-json",
-                )
-                read = gr.Button("Use this JSON", size="sm")
+                presets, boxes, use, as_json, read = _fields()
             with gr.Column(
                 scale=3, min_width=320, elem_classes="evaluation", elem_id="texts-column"
             ):
@@ -82,20 +65,12 @@ def texts_tab(
         progress: gr.Progress = gr.Progress(track_tqdm=True),  # noqa: B008
     ) -> str:
         try:
-            texts = bounded(
-                {c: from_lines(text) for c, text in zip(CATEGORIES, lines, strict=True)}
-            )
+            texts = bounded(dict(zip(CATEGORIES, map(from_lines, lines), strict=True)))
         except TextsError as error:
             return render("texts.html", part="problem", problem=str(error))
         if chosen not in known:
             known[chosen] = sample_photos(model)
         return figures_html(model, known[chosen], texts)
-
-    def parse(text: str) -> list[str]:
-        try:
-            return list(as_lines(bounded(parse_texts(text, "This set"))))
-        except TextsError as error:
-            raise gr.Error(str(error), print_exception=False) from error
 
     measured = gr.on(
         [tab.select, chosen.change, *(box.change for box in boxes)],
@@ -103,8 +78,7 @@ def texts_tab(
         [chosen, *boxes],
         result,
         trigger_mode="always_last",
-        concurrency_id="networks",
-        concurrency_limit=1,
+        **NETWORKS,
         **PRIVATE,
     )
     busy = render("texts.html", part="problem", problem="The demo is busy: change a text again.")
@@ -114,8 +88,37 @@ def texts_tab(
     gr.on([box.change for box in boxes], None, boxes, as_json, js=to_json, **PRIVATE)
     for key, button in presets.items():
         button.click(partial(_preset, key), outputs=boxes, **PRIVATE)
-    read.click(parse, as_json, boxes, **PRIVATE)
+    read.click(_parse, as_json, boxes, **PRIVATE)
     return use, boxes
+
+
+def _fields() -> tuple[dict[str, gr.Button], list[gr.Textbox], gr.Button, gr.Textbox, gr.Button]:
+    """The sets of texts by name, the texts, what carries them over, and the same as JSON."""
+    with gr.Row():
+        presets = {key: gr.Button(f"The {key} texts", size="sm") for key in PRESETS}
+    boxes = [
+        gr.Textbox(lines, label=category, lines=1, max_lines=8, max_length=LIMITS["text"])
+        for category, lines in zip(CATEGORIES, as_lines(STUDY), strict=True)
+    ]
+    use = gr.Button("Use in Compare", variant="primary")
+    as_json = gr.Textbox(
+        json.dumps(STUDY, indent=1, ensure_ascii=False),
+        label="As JSON: copy it, or paste another set here",
+        lines=3,
+        max_lines=6,
+        max_length=2 * len(CATEGORIES) * LIMITS["text"],
+        buttons=["copy"],
+        elem_id="texts-as-json",
+    )
+    read = gr.Button("Use this JSON", size="sm")
+    return presets, boxes, use, as_json, read
+
+
+def _parse(text: str) -> list[str]:
+    try:
+        return list(as_lines(bounded(parse_texts(text, "This set"))))
+    except TextsError as error:
+        raise gr.Error(str(error), print_exception=False) from error
 
 
 def _preset(key: str) -> list[str]:
