@@ -8,6 +8,7 @@ import gradio as gr
 
 from data.labelled import SAMPLE
 from space.models.classifiers import Model
+from space.pages import PRIVATE
 from space.pages.templates import render, script
 from space.report import figures
 from space.report.metrics import PRECISIONS, of_model, reached, rules, side_by_side
@@ -26,7 +27,6 @@ REPORTS = {
     "the same, with better texts for the zero-shot model": BETTER_REPORT,
     "the bundled sample of rendered photos": SAMPLE_REPORT,
 }
-PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 def evaluation_tab(models: Iterable[Model] = ()) -> None:

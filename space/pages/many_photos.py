@@ -30,6 +30,7 @@ from data.errors import UserError
 from data.photos import PhotoError
 from data.sources import DataError, open_source, zip_photos
 from space.models.classifiers import Models
+from space.pages import NETWORKS, PRIVATE
 from space.pages.templates import data_uri, render, script
 from space.sorting.batches import Logits, Photo, Pixels, logits_of, sort_photos
 from space.sorting.rule import PERSON, Rule, find_rule
@@ -88,13 +89,11 @@ def many_tab(models: Models, on_gpu: Callable[[Callable], Callable]) -> None:
         # As long as the interface keeps uploads.
         found = gr.State(None, time_to_live=600)
 
-    private = {"api_visibility": "private", "show_progress": "hidden"}
-    networks = {"concurrency_id": "networks", "concurrency_limit": 1}
-    files.upload(begin, files, [files, table, found], **private)
-    table.more(go_on, found, table, **networks, **private)
-    table.keep(_keep, found, found, queue=False, **private)
-    table.download(save, found, saved, **private).success(
-        None, js="() => document.getElementById('many-saved').click()", **private
+    files.upload(begin, files, [files, table, found], **PRIVATE)
+    table.more(go_on, found, table, **NETWORKS, **PRIVATE)
+    table.keep(_keep, found, found, queue=False, **PRIVATE)
+    table.download(save, found, saved, **PRIVATE).success(
+        None, js="() => document.getElementById('many-saved').click()", **PRIVATE
     )
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from data.labelled import SAMPLE
 from data.photos import PhotoError, read_photo
 from space.models.classifiers import Models
+from space.pages import NETWORKS, PRIVATE
 from space.pages.compare import Question, answer, compare, study_rows
 from space.pages.evaluation import evaluation_tab
 from space.pages.many_photos import many_tab
@@ -32,9 +33,6 @@ LAUNCH = {
     "run_history": False,
     "footer_links": ["api", "gradio", "settings"],
 }
-# What runs the networks takes all cores, and is done one after the other.
-NETWORKS = {"concurrency_id": "networks", "concurrency_limit": 1}
-PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 # The page's own script (compare.js) listens; what Gradio's events bring is handed to it.
 TELL = "(detail) => {{ document.dispatchEvent(new CustomEvent('compare-{}', {{ detail }})); }}"
 CARRY_OVER = """(...detail) => {

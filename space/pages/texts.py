@@ -17,6 +17,7 @@ from data.labelled import load_photos
 from data.texts import STUDY, Texts, TextsError, as_lines, from_lines, load_texts, parse_texts
 from space.models.classifiers import Models, ZeroShot
 from space.models.pixels import prepare_all
+from space.pages import NETWORKS, PRIVATE
 from space.pages.compare import LIMITS
 from space.pages.templates import render, script
 from space.report.figures import matrix_svg
@@ -27,8 +28,7 @@ PRESETS = ("study", "better")
 SAMPLE_PHOTOS = "the bundled sample of rendered photos"
 # Of a category.
 MAX_TEXTS = 50
-PRIVATE = {"api_visibility": "private", "show_progress": "minimal"}
-NETWORKS = {"concurrency_id": "networks", "concurrency_limit": 1}
+SHOWN = PRIVATE | {"show_progress": "minimal"}
 
 
 class Photos(NamedTuple):
@@ -79,16 +79,16 @@ def texts_tab(
         result,
         trigger_mode="always_last",
         **NETWORKS,
-        **PRIVATE,
+        **SHOWN,
     )
     busy = render("texts.html", part="problem", problem="The demo is busy: change a text again.")
     measured.failure(None, outputs=result, js=f"() => {json.dumps(busy)}")
     to_json = script("texts.js").replace("CATEGORIES", json.dumps(CATEGORIES))
     # In the browser: nothing that comes later overwrites what is pasted meanwhile.
-    gr.on([box.change for box in boxes], None, boxes, as_json, js=to_json, **PRIVATE)
+    gr.on([box.change for box in boxes], None, boxes, as_json, js=to_json, **SHOWN)
     for key, button in presets.items():
-        button.click(partial(_preset, key), outputs=boxes, **PRIVATE)
-    read.click(_parse, as_json, boxes, **PRIVATE)
+        button.click(partial(_preset, key), outputs=boxes, **SHOWN)
+    read.click(_parse, as_json, boxes, **SHOWN)
     return use, boxes
 
 
