@@ -9,15 +9,7 @@ class UserError(Exception):
 
 
 def run_script(main: Callable[[], None], interrupted: str = "Interrupted.") -> None:
-    """Run a script's `main`; what the user can mend or has stopped ends in a sentence.
-
-    Args:
-        main: the script.
-        interrupted: the sentence after Ctrl-C.
-
-    Raises:
-        SystemExit: with status 1 after a `UserError`, 130 after Ctrl-C.
-    """
+    """Run a script; a `UserError` ends it with status 1, Ctrl-C with 130: each in a sentence."""
     try:
         main()
     except UserError as error:

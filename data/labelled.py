@@ -37,16 +37,14 @@ class Photo(datasets.Image):
 
 
 FEATURES = Features(
-    {
-        "image": Photo(),
-        "label": ClassLabel(names=CATEGORIES),
-        "description": Value("string"),
-        "sha256": Value("string"),
-        "name": Value("string"),
-    }
+    image=Photo(),
+    label=ClassLabel(names=CATEGORIES),
+    description=Value("string"),  # may be empty
+    sha256=Value("string"),  # of the photo's bytes
+    name=Value("string"),  # the photo's folder and file
 )
-# Shares of the different photos of each category; what is left is for training.
-TEST_SHARE = VALIDATION_SHARE = 0.15
+# Of the different photos of each category, for each of validation and test.
+HELD_OUT_SHARE = 0.15
 
 
 def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,21 +56,13 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
 def load_photos(
     source: str | Path | None = None, *, skip_broken: bool = False, all_test: bool = False
 ) -> DatasetDict:
-    """Load labelled photos and split them into train, validation and test.
+    """Load labelled photos (None: the bundled sample) and split them.
 
     Byte-identical photos always land in the same split, each category is split in the same
-    proportions (70, 15 and 15 %), and the split depends on nothing but the photos themselves:
-    not on their order, their names, a seed, or the layout they came in.
-
-    Args:
-        source: see data/sources.py; None loads the bundled sample.
-        skip_broken: leave out photos that cannot be read, and print how many.
-        all_test: put all of them into the split `test`, for photos that no model has seen.
-
-    Returns:
-        Splits of FEATURES: `image` as `read_photo` gives it, each time that it is asked for;
-        `label` in the order of CATEGORIES; `description`, which may be empty; `sha256` of the
-        photo's bytes; and `name`, its folder and file.
+    proportions (train 70, validation 15 and test 15 %), and the split depends on nothing but the
+    photos themselves: not on their order, their names, a seed, or the layout they came in. With
+    `all_test` all of them are in the split `test`, for photos that no model has seen. With
+    `skip_broken` those that cannot be read are left out, and how many is printed.
 
     Raises:
         DataError: no such source, no categories or unknown ones, photos that cannot be read, or
@@ -107,15 +97,13 @@ def add_corrections(
 
 def summary(photos: DatasetDict) -> str:
     """Class counts and split sizes as a table, and how many photos are copies of another."""
-    names = photos["test"].features["label"].names
     counts = {
-        split: np.bincount(dataset["label"], minlength=len(names))
+        split: np.bincount(dataset["label"], minlength=len(CATEGORIES))
         for split, dataset in photos.items()
     }
-    table = pd.DataFrame(counts, index=names)
+    table = pd.DataFrame(counts, index=CATEGORIES)
     table.loc["all"] = table.sum()
-    everything = [photo for dataset in photos.values() for photo in dataset["sha256"]]
-    copies = len(everything) - len(set(everything))
+    copies = pd.concat([pd.Series(rows["sha256"]) for rows in photos.values()]).duplicated().sum()
     return f"{table.to_string()}\n{copies} photos are copies of another, kept in its split."
 
 
@@ -139,8 +127,8 @@ def _checked_rows(source: str | Path, skip_broken: bool) -> pd.DataFrame:
         digests.append(content and hashlib.sha256(content).hexdigest())
         # What is a file stays one.
         images.append({"path": row.file or row.name, "bytes": None if row.file else content})
-    rows = rows.assign(image=images, sha256=digests)
-    broken = rows.loc[rows["sha256"].isna(), "name"]
+    names = rows["name"].str.split("/").str[-2:].str.join("/")
+    broken = rows["name"][pd.isna(digests)]
     if len(broken) and not skip_broken:
         raise DataError(
             f"{source}: {len(broken)} photos are missing or unreadable, first "
@@ -148,8 +136,7 @@ def _checked_rows(source: str | Path, skip_broken: bool) -> pd.DataFrame:
         )
     if len(broken):
         print(f"{len(broken)} missing or unreadable photos left out.")
-    names = rows["name"].str.split("/").str[-2:].str.join("/")
-    return rows.assign(name=names).drop(broken.index)
+    return rows.assign(image=images, sha256=digests, name=names).drop(broken.index)
 
 
 def _with_labels(table: pd.DataFrame, source: str | Path) -> pd.DataFrame:
@@ -183,20 +170,17 @@ def _splits(rows: pd.DataFrame) -> pd.Series:
     test, the next to validation, the others to train.
     """
     photos = rows.drop_duplicates("sha256").sort_values("sha256")
-    split_of: dict[str, str] = {}
-    for category in CATEGORIES:
-        different = photos.loc[photos["label"] == category, "sha256"].tolist()
-        if len(different) < 3:
+    of_category = photos.groupby("label")["sha256"]
+    for category, number in of_category.size().reindex(CATEGORIES, fill_value=0).items():
+        if number < 3:
             raise DataError(
-                f"{category} has {len(different)} different photos; 3 are needed, one each "
-                "for training, validation and test, at least."
+                f"{category} has {number} different photos; 3 are needed, one each for training, "
+                "validation and test, at least."
             )
-        test = max(1, round(TEST_SHARE * len(different)))
-        validation = max(1, round(VALIDATION_SHARE * len(different)))
-        train = len(different) - test - validation
-        names = ["test"] * test + ["validation"] * validation + ["train"] * train
-        split_of |= dict(zip(different, names, strict=True))
-    return rows["sha256"].map(split_of)
+    rank, number = of_category.cumcount(), of_category.transform("size")
+    share = (HELD_OUT_SHARE * number).round().clip(lower=1)
+    splits = np.select([rank < share, rank < 2 * share], ["test", "validation"], "train")
+    return rows["sha256"].map(dict(zip(photos["sha256"], splits, strict=True)))
 
 
 def _dataset(rows: pd.DataFrame) -> Dataset:

@@ -1,12 +1,13 @@
 """Read any photo file into an upright RGB picture, or say in one sentence why not."""
 
 import io
-import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from data.errors import UserError
 
@@ -19,16 +20,6 @@ MAX_LENGTH = 50
 # A JPEG is decoded at a half, quarter or eighth of its size where that leaves this many pixels
 # a side: a 93-megapixel original then costs no memory.
 DRAFT_SIDE = 512
-ORIENTATION = 0x0112
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 # Pillow's own limit is a warning; the one here is stricter, and holds under threads.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -38,25 +29,23 @@ class PhotoError(UserError):
 
 
 def read_photo(source: str | Path | bytes) -> Image.Image:
-    """Open a photo as people see it.
+    """Open a path, or the bytes of a file, as people see the photo.
 
     The EXIF orientation is applied, an animation gives its first frame, 16-bit grey levels are
-    scaled to 8 bits, CMYK and palettes become RGB, and transparency is laid on white.
-
-    Args:
-        source: a path, or the bytes of a file.
-
-    Returns:
-        An RGB picture at the size of the file; a JPEG of at least twice DRAFT_SIDE is smaller.
+    scaled to 8 bits, CMYK and palettes become RGB, and transparency is laid on white. The size is
+    that of the file; a JPEG of at least twice DRAFT_SIDE is smaller.
 
     Raises:
         PhotoError: whatever is wrong with the file.
     """
     try:
-        with _opened(source) as file, Image.open(file, formats=FORMATS) as image:
+        with open_photo(source) as file, Image.open(file, formats=FORMATS) as image:
             _check_cost(image)
             image.load()
-            return _to_rgb(_upright(image))
+            # A broken field of EXIF raises whatever it does: before the turn, or after it.
+            with suppress(Exception):
+                ImageOps.exif_transpose(image, in_place=True)
+            return _to_rgb(image)
     except PhotoError:
         raise
     except Exception as error:  # each decoder raises its own kinds
@@ -66,23 +55,32 @@ def read_photo(source: str | Path | bytes) -> Image.Image:
         ) from error
 
 
-def _opened(source: str | Path | bytes) -> BinaryIO:
-    if isinstance(source, bytes):
-        if not source:
-            raise PhotoError("This file is empty.")
-        return io.BytesIO(source)
+@contextmanager
+def reading_faults() -> Iterator[None]:
+    """Raise PhotoError for what disks, archives and buckets raise, which is dozens of kinds."""
     try:
-        path = Path(source)
-        # A pipe would be waited for.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise PhotoError("This is not a file.")
-        if not path.stat().st_size:
-            raise PhotoError("This file is empty.")
-        return path.open("rb")
+        yield
+    except PhotoError:
+        raise
     except FileNotFoundError as error:
         raise PhotoError("This file is not there.") from error
-    except (OSError, ValueError) as error:
-        raise PhotoError(f"This file cannot be read ({type(error).__name__}).") from error
+    except Exception as error:
+        locked = isinstance(error, RuntimeError) and "password" in str(error)
+        reason = "it needs a password" if locked else type(error).__name__
+        raise PhotoError(f"This file cannot be read ({reason}).") from error
+
+
+@reading_faults()
+def open_photo(source: str | Path | bytes) -> BinaryIO:
+    """Open a path, or the bytes of a file, that is not empty; or raise PhotoError."""
+    is_content = isinstance(source, bytes)
+    size = len(source) if is_content else Path(source).stat().st_size
+    # A pipe would be waited for.
+    if not is_content and not Path(source).is_file():
+        raise PhotoError("This is not a file.")
+    if not size:
+        raise PhotoError("This file is empty.")
+    return io.BytesIO(source) if is_content else Path(source).open("rb")
 
 
 def _check_cost(image: Image.Image) -> None:
@@ -104,27 +102,14 @@ def _check_cost(image: Image.Image) -> None:
         )
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn as EXIF says; where it is broken, leave the picture as it lies."""
-    try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION))
-    except Exception:  # each field of another type raises its own kind
-        turn = None
-    return image if turn is None else image.transpose(turn)
-
-
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(_to_8_bits(np.asarray(image), image.mode)).convert("RGB")
+        levels = np.asarray(image)
+        # Integers are of 16 bits; floats from 0 to 1, or from 0 to 255.
+        float_scale = 255 if levels.max() <= 1 else 1
+        scale = float_scale if image.mode == "F" else 255 / 65535
+        image = Image.fromarray((levels * scale).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
-
-
-def _to_8_bits(levels: np.ndarray, mode: str) -> np.ndarray:
-    """Scale integer grey levels of 16 bits, or float ones (0 to 1, or 0 to 255), to uint8."""
-    float_scale = 255 if levels.max() <= 1 else 1
-    scale = float_scale if mode == "F" else 255 / 65535
-    return (levels * scale).clip(0, 255).astype(np.uint8)

@@ -13,32 +13,21 @@ A source is one of
 * the id of a data set on the Hub (`user/name`) with the column `image`, and `label`.
 """
 
-import io
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 from zipfile import BadZipFile, ZipFile, ZipInfo, is_zipfile
 
 import pandas as pd
 from datasets import DatasetDict, Image, concatenate_datasets, load_dataset
 from fsspec.implementations.zip import ZipFileSystem
-from pyarrow.fs import (
-    FileSelector,
-    FileSystem,
-    FileType,
-    FSSpecHandler,
-    LocalFileSystem,
-    PyFileSystem,
-)
+from pyarrow import fs
 
 from data.errors import UserError
-from data.photos import PhotoError
-
-SPREADSHEETS = (".xls", ".xlsx", ".xlsm", ".ods")
+from data.photos import PhotoError, open_photo, reading_faults
 
 
 class DataError(UserError):
@@ -53,8 +42,7 @@ class Source:
     # absolute path, where photos are files; `category` and `description` where the source has them;
     # and the columns of a CSV, all of them text.
     table: pd.DataFrame
-    # Gives the bytes of a name, or raises PhotoError. Threads may share it, and other processes
-    # be sent it.
+    # The bytes of a name, or PhotoError. Threads may share it, and other processes be sent it.
     read: Callable[[str], bytes]
     # What a CSV calls its own columns in the table.
     columns: list[str] = field(default_factory=list)
@@ -70,13 +58,13 @@ def open_source(source: str | Path) -> Source:
     """
     path, text = Path(source), str(source)
     if path.is_dir():
-        opened = _named(_walk(path), LocalFileSystem(), path.resolve())
-    elif path.suffix.lower() in SPREADSHEETS and path.is_file():
+        opened = _named(_walk(path), fs.LocalFileSystem(), path.resolve())
+    elif path.suffix.lower() in (".xls", ".xlsx", ".xlsm", ".ods") and path.is_file():
         raise DataError(f"{path} is a spreadsheet: save it as CSV (UTF-8, separated by commas).")
     elif path.is_file() and (is_zipfile(path) or path.suffix.lower() == ".zip"):
         names = [photo.filename for photo in zip_photos(path)]
         # As another process finds it, wherever that runs.
-        opened = _named(names, PyFileSystem(FSSpecHandler(ZipFileSystem(path.resolve()))))
+        opened = _named(names, fs.PyFileSystem(fs.FSSpecHandler(ZipFileSystem(path.resolve()))))
     elif path.is_file():
         opened = _csv(path)
     elif "://" in text:
@@ -112,93 +100,71 @@ def _is_shown(path: str) -> bool:
     return not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(path).parts)
 
 
-def _named(names: Iterable[str], files: FileSystem, root: str | Path = "") -> Source:
+def _named(names: Iterable[str], files: fs.FileSystem, root: str | Path = "") -> Source:
     """Photos whose category is the name of the folder that they are in."""
     table = pd.DataFrame({"name": list(dict.fromkeys(names))}, dtype=object)
     table["category"] = [name.split("/")[-2] if "/" in name else None for name in table["name"]]
-    if isinstance(files, LocalFileSystem):
+    if isinstance(files, fs.LocalFileSystem):
         table["file"] = [str(Path(root, name)) for name in table["name"]]
-    return Source(table, partial(_read, partial(_open, files, root, {})))
+    return Source(table, partial(_read, files, root, {}))
 
 
-def _walk(folder: Path) -> Iterator[str]:
+def _walk(folder: Path) -> list[str]:
     """As pyarrow lists a folder, but not round in circles through links."""
+    found: list[Path] = []
     closed: list[OSError] = []
     for place, folders, files in os.walk(folder, onerror=closed.append):
         folders[:] = sorted(filter(_is_shown, folders))
-        for name in sorted(filter(_is_shown, files)):
-            yield _shown(Path(place, name), folder)
-    for error in closed:
-        yield f"{_shown(error.filename, folder)}/"
-
-
-def _shown(path: str | Path, folder: Path) -> str:
-    """A name that is not UTF-8 is found by nobody, and gets its row all the same."""
-    return os.fsencode(os.path.relpath(path, folder)).decode(errors="replace")
+        found += [Path(place, name) for name in sorted(filter(_is_shown, files))]
+    names = [os.path.relpath(file, folder) for file in found]
+    names += [f"{os.path.relpath(error.filename, folder)}/" for error in closed]
+    # A name that is not UTF-8 is found by nobody, and gets its row all the same.
+    return [os.fsencode(name).decode(errors="replace") for name in names]
 
 
 def _bucket(address: str) -> Source:
     try:
-        files, root = FileSystem.from_uri(address)
-        found = files.get_file_info(FileSelector(root, recursive=True))
+        files, root = fs.FileSystem.from_uri(address)
+        found = files.get_file_info(fs.FileSelector(root, recursive=True))
     except Exception as error:  # file systems raise dozens of kinds
         reason = str(error).splitlines()[0].rstrip(".")
         raise DataError(f"{address} cannot be listed: {reason}.") from error
-    names = (
-        os.path.relpath(file.path, root or ".") for file in found if file.type is FileType.File
-    )
-    return _named(filter(_is_shown, sorted(names)), files, root)
+    paths = [file.path for file in found if file.type is fs.FileType.File]
+    names = sorted(os.path.relpath(path, root or ".") for path in paths)
+    return _named(filter(_is_shown, names), files, root)
 
 
-def _read(find: Callable[[str], BinaryIO], name: str) -> bytes:
-    try:
-        with find(name) as file:
-            return file.read()
-    except PhotoError:
-        raise
-    except FileNotFoundError as error:
-        raise PhotoError("This file is not there.") from error
-    except Exception as error:  # disks, archives and buckets raise dozens of kinds
-        locked = "password" in str(error)
-        reason = "it needs a password" if locked else type(error).__name__
-        raise PhotoError(f"This file cannot be read ({reason}).") from error
-
-
-def _open(files: FileSystem, root: str | Path, paths: Mapping[str, str], name: str) -> BinaryIO:
-    """Open a name, which is its path from the root where `paths` gives no other."""
+@reading_faults()
+def _read(files: fs.FileSystem, root: str | Path, paths: Mapping[str, str], name: str) -> bytes:
+    """The bytes of a name, which is its path from the root where `paths` gives no other."""
     path = paths.get(name, name)
     if not path:
         raise PhotoError(f"No photo is named in {name}.")
     if path.endswith("/"):
         raise PhotoError("This folder cannot be listed.")
-    place = Path(os.path.normpath(Path(root, path)))
-    # A pipe would be waited for.
-    if isinstance(files, LocalFileSystem) and place.exists() and not place.is_file():
-        raise PhotoError("This is not a file.")
-    return files.open_input_stream(str(place))
+    place = os.path.normpath(Path(root, path))
+    is_local = isinstance(files, fs.LocalFileSystem)
+    with open_photo(place) if is_local else files.open_input_stream(place) as file:
+        return file.read()
 
 
 def _csv(file: Path) -> Source:
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{file} cannot be read: save it as comma-separated values in UTF-8."
-        ) from error
+        sentence = f"{file} cannot be read: save it as comma-separated values in UTF-8."
+        raise DataError(sentence) from error
     if "image" not in table:
-        raise DataError(
-            f"{file} needs the column image, separated by commas; it has "
-            f"{', '.join(map(str, table.columns))}."
-        )
+        found = ", ".join(map(str, table.columns))
+        raise DataError(f"{file} needs the column image, separated by commas; it has {found}.")
     # What is named as ours keeps a name of its own.
     table = table.rename(columns={name: f"{name} (CSV)" for name in ("name", "file", "category")})
     columns = list(table)
-    beside = ["Images/" + image if image else "" for image in table["image"]]
-    places = zip(table.get("path_image", beside), beside, strict=True)
-    paths = pd.Series([_find(file.parent, pair) for pair in places], dtype=object)
+    given = table.get("path_image", [""] * len(table))
+    paths = pd.Series(map(partial(_find, file.parent), given, table["image"]), dtype=object)
     rows = pd.Series([f"row {row}" for row in range(2, len(paths) + 2)], dtype=object)
-    again = paths.duplicated()
-    table["name"] = paths.where(~again, paths + " (" + rows + ")").where(paths != "", rows)
+    unique = paths.mask(paths.duplicated(), paths + " (" + rows + ")")
+    table["name"] = unique.mask(paths == "", rows)
     other = {name: path for name, path in zip(table["name"], paths, strict=True) if name != path}
     if "main_category" in table:
         table["category"] = table["main_category"]
@@ -206,13 +172,13 @@ def _csv(file: Path) -> Source:
         table["category"] = table["product_category_tree"].map(_first_level)
     root = file.resolve().parent
     table["file"] = [str(root / path) for path in paths]
-    return Source(table, partial(_read, partial(_open, LocalFileSystem(), root, other)), columns)
+    return Source(table, partial(_read, fs.LocalFileSystem(), root, other), columns)
 
 
-def _find(folder: Path, places: Iterable[str]) -> str:
-    """The first of the places that is a file, from the folder; the first of all where none is."""
-    given = [place.replace("\\", "/") for place in places if place]
-    found = next((place for place in given if (folder / place).is_file()), (*given, "")[0])
+def _find(folder: Path, given: str, image: str) -> str:
+    """The path given or that in `Images/`: the first that is a file, or else the first there is."""
+    places = [path.replace("\\", "/") for path in (given, image and f"Images/{image}") if path]
+    found = next((path for path in places if (folder / path).is_file()), (*places, "")[0])
     return found and os.path.relpath(folder / found, folder)
 
 
@@ -236,18 +202,18 @@ def _hub(repository: str) -> Source:
     if "image" not in columns:
         raise DataError(f"{repository} needs the column image; it has {', '.join(columns)}.")
     everything = concatenate_datasets(list(splits.values()))
-    names = [f"{split}/{row}" for split in splits for row in range(len(splits[split]))]
+    names = [f"{split}/{row}" for split, rows in splits.items() for row in range(len(rows))]
     table = pd.DataFrame({"name": names})
     if "label" in columns:
         name_of = getattr(everything.features["label"], "int2str", str)
         table["category"] = [name_of(label) for label in everything["label"]]
     if "description" in columns:
         table["description"] = list(everything["description"])
-    undecoded = splits.cast_column("image", Image(decode=False))
-    return Source(table, partial(_read, partial(_open_row, undecoded)))
+    return Source(table, partial(_read_row, splits.cast_column("image", Image(decode=False))))
 
 
-def _open_row(splits: DatasetDict, name: str) -> BinaryIO:
+@reading_faults()
+def _read_row(splits: DatasetDict, name: str) -> bytes:
     split, row = name.split("/")
     image = splits[split][int(row)]["image"]
-    return io.BytesIO(image["bytes"]) if image["bytes"] else Path(image["path"]).open("rb")
+    return image["bytes"] or Path(image["path"]).read_bytes()

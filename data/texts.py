@@ -35,9 +35,8 @@ def load_texts(name_or_file: str) -> Texts:
     try:
         return parse_texts(file.read_text(encoding="utf-8"), name_or_file)
     except (OSError, UnicodeDecodeError) as error:
-        raise TextsError(
-            f"{name_or_file} is neither study nor better nor a JSON file that can be read."
-        ) from error
+        sentence = f"{name_or_file} is neither study nor better nor a JSON file that can be read."
+        raise TextsError(sentence) from error
 
 
 def parse_texts(content: str, what: str) -> Texts:

@@ -34,15 +34,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", help="a folder, zip, CSV, s3://bucket/folder, or a Hub id")
-    parser.add_argument("--output", type=Path, required=True, help="ends in .csv or .parquet")
-    parser.add_argument(
-        "--precision", type=float, default=0.99, help="of what is sorted, on validation"
-    )
-    parser.add_argument("--report", type=Path, help="by compare_models.py (default: the bundled)")
-    parser.add_argument(
-        "--ray", metavar="HOST:PORT", dest="cluster", help="of a cluster; auto: the one here"
-    )
+    add = parser.add_argument
+    add("source", help="a folder, zip, CSV, s3://bucket/folder, or a Hub id")
+    add("--output", type=Path, required=True, help="ends in .csv or .parquet")
+    add("--precision", type=float, default=0.99, help="of what is sorted, on validation")
+    add("--report", type=Path, help="by compare_models.py (default: the bundled)")
+    add("--ray", metavar="HOST:PORT", dest="cluster", help="of a cluster; auto: the one here")
     arguments = parser.parse_args()
     # Here, so that Ctrl-C in the seconds that this takes is a sentence, too.
     from space.sorting.catalogue import sort_catalogue

@@ -163,7 +163,7 @@ def test_conse_is_the_mean_of_class_names_weighted_by_posteriors(
         of_name[row["label"]] = of_name.get(row["label"], 0) + row["score"]
     unique = sorted(of_name)
     assert set(unique) == set(names)
-    expected = np.array([of_name[name] for name in unique]) @ conse._encode(unique)
+    expected = np.array([of_name[name] for name in unique]) @ conse.encode_texts(tuple(unique))
     expected /= np.linalg.norm(expected)
     embedding = conse.encode_photos(prepare([photo], conse.processor))[0]
     np.testing.assert_allclose(embedding, expected, atol=1e-4)

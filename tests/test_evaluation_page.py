@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from sklearn.metrics import confusion_matrix
 
 from space.models.classifiers import Models
 from space.pages import evaluation
-from space.report.figures import matrix_of
-from space.report.report import REPORT, SAMPLE_REPORT, ReportError, load_report
+from space.report.report import REPORT, REPORTS, ReportError, load_report
 from tests.conftest import RunningApp
 
 
@@ -20,7 +20,7 @@ from tests.conftest import RunningApp
 def test_report_that_cannot_be_read_is_a_sentence(fault: str, tmp_path: Path) -> None:
     folder = tmp_path / "report"
     if fault != "missing":
-        shutil.copytree(SAMPLE_REPORT, folder)
+        shutil.copytree(REPORTS / "sample", folder)
     if fault == "torn":
         (folder / "report.json").write_text('{"dataset": "a')
     elif fault == "rows":
@@ -44,9 +44,9 @@ def test_report_of_other_models_says_so(models: Models) -> None:
 
 
 def test_report_without_validation_says_so() -> None:
-    assert "no threshold could be fitted" in evaluation.figures_html(SAMPLE_REPORT)
+    assert "no threshold could be fitted" in evaluation.figures_html(REPORTS / "sample")
     assert "no threshold could be fitted" not in evaluation.figures_html(REPORT)
-    assert evaluation.usual_threshold(SAMPLE_REPORT) == 0.5
+    assert evaluation.usual_threshold(REPORTS / "sample") == 0.5
 
 
 def test_ids_of_figures_are_unique_and_colours_are_the_pages() -> None:
@@ -78,7 +78,8 @@ def test_tab_shows_the_figures_of_the_report(tab: Page) -> None:
     cells = tab.locator('[id*="cell-vgg16-"]').evaluate_all(
         "cells => cells.map(cell => parseInt(cell.getAttribute('aria-label')))"
     )
-    assert cells == matrix_of(test, "vgg16").flatten().tolist()
+    matrix = confusion_matrix(test.labels, test.decided()["vgg16"]["choice"])
+    assert cells == matrix.flatten().tolist()
 
 
 def test_slider_counts_what_is_sorted_and_the_mistakes(tab: Page) -> None:

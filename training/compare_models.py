@@ -10,9 +10,9 @@ photos in the end, by the logits that it gave them before. The test photos are m
 is chosen by them.
 """
 
-import argparse
 import json
 import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -22,17 +22,17 @@ import pandas as pd
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from jinja2 import Template
 
-from data.categories import CATEGORIES
+from data.categories import CATEGORIES, STUDY_ACCURACIES, STUDY_SIMILARITIES
 from data.errors import UserError, run_script
 from data.labelled import add_dataset_arguments, load_photos, summary
 from data.texts import load_texts
 from space.models.checkpoints import load_before_refit, load_models
-from space.models.classifiers import FineTuned, Model, Models, ZeroShot, by_name
-from space.models.pixels import prepare_all
-from space.report import figures
+from space.models.classifiers import FineTuned, Models, ZeroShot, by_name
+from space.models.pixels import over
 from space.report.contact_sheet import save_contact_sheet
+from space.report.figures import PLOTS
 from space.report.metrics import measure
-from space.report.report import Description, Measured, Report, columns, save_report
+from space.report.report import Measured, Report, columns, save_report
 from space.report.statistics import accuracy, fit_temperature
 
 TEMPLATE = Path(__file__).parents[1] / "space" / "report" / "comparison.md"
@@ -53,7 +53,7 @@ def main() -> None:
     metrics = measure(report)
     illustrate(report, metrics, None if arguments.no_photos else photos, arguments.output)
     for model in report.models:
-        right = report.of("test").decided()[model.key]["right"].to_numpy()
+        right = report.of("test").decided()[model.key]["right"]
         print(f"{model.name} ({model.checkpoint}): {accuracy(right)}")
     print(metrics["both"]["test"]["in_words"])
     print(f"Report: {arguments.output / 'report.md'}")
@@ -62,22 +62,13 @@ def main() -> None:
 def compare(models: Models, photos: DatasetDict, dataset: str) -> tuple[Report, np.ndarray]:
     """What each model says of each photo, and the zero-shot model's embeddings (n, d) float32.
 
-    Args:
-        models: of the data set's categories, in any order.
-        photos: by split.
-        dataset: where the photos come from, in words.
-
-    Raises:
-        UserError: a model has other categories.
+    The models have the categories in any order; `dataset` says where the photos come from. Raises
+    UserError where a model has other categories.
     """
     rows = concatenate_datasets(list(photos.values()))
-    table = pd.DataFrame(
-        {
-            "image": rows["name"],
-            "split": [split for split, part in photos.items() for _ in range(len(part))],
-            "label": [CATEGORIES[label] for label in rows["label"]],
-        }
-    )
+    table = pd.DataFrame({"image": rows["name"]})
+    table["split"] = np.repeat(list(photos), list(photos.num_rows.values()))
+    table["label"] = np.array(CATEGORIES)[rows["label"]]
     validation = (table["split"] == "validation").to_numpy()
     measured, embeddings = [], None
     for model in models:
@@ -86,24 +77,28 @@ def compare(models: Models, photos: DatasetDict, dataset: str) -> tuple[Report, 
                 f"{model.identity.checkpoint} has other categories ({', '.join(model.categories)}) "
                 "than the photos: measure it on photos of its own."
             )
+        identity, texts, scale = model.identity, {}, 1.0
         if isinstance(model, ZeroShot):
-            embeddings = _over(model, rows, model.encoder.encode_photos)
+            texts, scale = model.texts, model.encoder.logit_scale
+            embeddings = over(rows, model.processor, model.encoder.encode_photos, identity.name)
             logits = model.logits_of(embeddings)
         else:
-            logits = _before_refit(model, rows, _over(model, rows, model.logits), validation)
+            logits = over(rows, model.processor, model.logits, identity.name)
+            _put_before_refit(logits, model, rows, validation)
         logits = by_name(logits, model.categories, CATEGORIES).astype(float)
         table[columns(model.key, CATEGORIES)] = logits
         labels = np.array(rows["label"])[validation]
         temperature = fit_temperature(logits[validation], labels) if len(labels) else 1.0
-        measured.append(_describe(model, temperature))
-    return Report(Description(dataset, CATEGORIES, measured), table), embeddings
+        known = model.key, identity.name, model.kind, identity.checkpoint, identity.weights
+        measured.append(Measured(*known, texts, scale, temperature))
+    return Report(dataset, CATEGORIES, measured, table), embeddings
 
 
 def illustrate(report: Report, metrics: dict, photos: DatasetDict | None, folder: Path) -> None:
     """Write what people look at: figures.json, the pictures, and report.md."""
     text = json.dumps(metrics, indent=1, ensure_ascii=False)
     (folder / "figures.json").write_text(text + "\n", encoding="utf-8")
-    for name, plot in figures.PLOTS.items():
+    for name, plot in PLOTS.items():
         plot.save(report, folder / f"{name}.png")
     sheet = folder / "contact_sheet.jpg"
     sheet.unlink(missing_ok=True)
@@ -113,47 +108,24 @@ def illustrate(report: Report, metrics: dict, photos: DatasetDict | None, folder
         report=report,
         metrics=metrics,
         contact_sheet=photos is not None,
-        study_similarities=figures.STUDY_SIMILARITIES,
-        study_accuracies=figures.STUDY_ACCURACIES,
+        study_similarities=STUDY_SIMILARITIES,
+        study_accuracies=STUDY_ACCURACIES,
     )
     (folder / "report.md").write_text(page + "\n", encoding="utf-8")
 
 
-def _over(model: Model, photos: Dataset, function: object) -> np.ndarray:
-    """What a function makes of all photos' pixels, batch by batch."""
-    batches = prepare_all(photos, model.processor, model.identity.name)
-    return np.concatenate([*map(function, batches)])
-
-
-def _before_refit(
-    model: FineTuned, photos: Dataset, logits: np.ndarray, validation: np.ndarray
-) -> np.ndarray:
-    """The logits, with those of validation photos from before the model was trained on them."""
+def _put_before_refit(
+    logits: np.ndarray, model: FineTuned, photos: Dataset, validation: np.ndarray
+) -> None:
+    """Put in what validation photos got before the model was trained on them."""
     before, categories = load_before_refit(model.folder)
     for row in np.flatnonzero(validation):
         if (known := before.get(photos["sha256"][int(row)])) is not None:
             logits[row] = by_name(known, categories, model.categories)
-    return logits
 
 
-def _describe(model: Model, temperature: float) -> Measured:
-    zero_shot = isinstance(model, ZeroShot)
-    return Measured(
-        model.key,
-        model.identity.name,
-        model.kind,
-        model.identity.checkpoint,
-        model.identity.weights,
-        texts=model.texts if zero_shot else {},
-        logit_scale=model.encoder.logit_scale if zero_shot else 1.0,
-        temperature=temperature,
-    )
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _arguments() -> Namespace:
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     add_dataset_arguments(parser)
     parser.add_argument("--output", type=Path, default=Path("report"), help="a folder")
     parser.add_argument("--vgg16", metavar="FOLDER_OR_ID", help="as VGG16_MODEL does")

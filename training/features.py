@@ -30,8 +30,9 @@ CACHE = Path(datasets.config.HF_DATASETS_CACHE) / "vgg16-features"
 class Features(torch.utils.data.Dataset):
     """Photos as the frozen trunk sees them, each in several copies, and their labels.
 
-    Copy i of n is augmented with strength i / (n - 1); the first is the photo as it is. Each time
-    that a photo is asked for, it is one of its copies up to `strength`, drawn anew.
+    Copies are (photos, channels, height, width) float16. Copy i of n is augmented with strength
+    i / (n - 1); the first is the photo as it is. Each time that a photo is asked for, it is one of
+    its copies up to `strength`, in [0, 1], drawn anew. Photos are indices (default: all).
     """
 
     def __init__(
@@ -41,14 +42,6 @@ class Features(torch.utils.data.Dataset):
         photos: np.ndarray | None = None,
         strength: float = 0.0,
     ) -> None:
-        """Choose among what is on disk.
-
-        Args:
-            copies: for each copy (photos, channels, height, width) float16.
-            labels: the class of each photo.
-            photos: the indices of those to choose (default: all).
-            strength: of the augmentation, in [0, 1]; 0 gives each photo as it is.
-        """
         self.copies, self.labels = copies, labels
         self.photos = np.arange(len(labels)) if photos is None else photos
         self.choice = 1 + round(strength * (len(copies) - 1))
@@ -71,11 +64,6 @@ def frozen_features(layers: nn.Sequential, photos: datasets.Dataset, copies: int
 
     A copy is a file in CACHE, written when it is complete: what was computed once is read from
     there, by a later run too. The processes of one machine share the copies among them.
-
-    Args:
-        layers: the frozen convolutions, float32.
-        photos: with the features `image` and `label`.
-        copies: at least 1.
     """
     state = PartialState()
     origin = _origin(layers, photos)
@@ -83,7 +71,7 @@ def frozen_features(layers: nn.Sequential, photos: datasets.Dataset, copies: int
     mine = slice(state.local_process_index, None, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     if missing := [(file, strength) for file, strength in files[mine] if not file.exists()]:
         CACHE.mkdir(parents=True, exist_ok=True)
-        trunk = fastest(layers, nn.Module.__call__, photo_shape(PROCESSOR), exact=False)
+        trunk = fastest(layers, photo_shape(PROCESSOR), exact=False)
         trunk.to(str(state.device))
         quiet = not state.is_local_main_process
         for file, strength in tqdm(missing, desc="Frozen trunk", unit="copy", disable=quiet):
@@ -92,28 +80,17 @@ def frozen_features(layers: nn.Sequential, photos: datasets.Dataset, copies: int
     return Features([np.load(file, mmap_mode="r") for file, _ in files], np.array(photos["label"]))
 
 
-def colour(strength: float) -> v2.Transform:
-    """A little colour, for photos as they are read."""
-    return v2.ColorJitter(0.2 * strength, 0.2 * strength, 0.2 * strength, 0.02 * strength)
-
-
 def geometry(strength: float) -> v2.Transform:
-    """The study's flip, rotation and zoom, a shift and random erasing, for normalised pixels.
-
-    What they leave open is zero, the mean colour.
-    """
-    return v2.Compose(
-        [
-            v2.RandomHorizontalFlip(),
-            v2.RandomAffine(
-                degrees=15 * strength,
-                translate=(0.06 * strength, 0.06 * strength),
-                scale=(1 - 0.2 * strength, 1 + 0.2 * strength),
-                interpolation=v2.InterpolationMode.BILINEAR,
-            ),
-            v2.RandomErasing(p=0.2 * strength, scale=(0.02, 0.2)),
-        ]
+    """The study's flip, rotation and zoom, a shift and random erasing, for normalised pixels."""
+    # What they leave open is zero, the mean colour.
+    affine = v2.RandomAffine(
+        degrees=15 * strength,
+        translate=(0.06 * strength, 0.06 * strength),
+        scale=(1 - 0.2 * strength, 1 + 0.2 * strength),
+        interpolation=v2.InterpolationMode.BILINEAR,
     )
+    erasing = v2.RandomErasing(p=0.2 * strength, scale=(0.02, 0.2))
+    return v2.Compose([v2.RandomHorizontalFlip(), affine, erasing])
 
 
 def _write_copy(file: Path, trunk: Network, photos: datasets.Dataset, strength: float) -> None:
@@ -121,14 +98,14 @@ def _write_copy(file: Path, trunk: Network, photos: datasets.Dataset, strength: 
     device = PartialState().device.type
     # Machines may share the folder; what a killed run left is written over.
     partial, features = file.with_suffix(f".{platform.node()}.partial"), None
+    colour = v2.ColorJitter(0.2 * strength, 0.2 * strength, 0.2 * strength, 0.02 * strength)
     with torch.random.fork_rng():
         # The same copies for every seed of the training: they are computed once.
         torch.manual_seed(round(1000 * strength))
-        starts = range(0, len(photos), BATCH)
-        for start in tqdm(starts, desc=f"Strength {strength:.2f}", leave=False):
+        for start in tqdm(range(0, len(photos), BATCH), f"Strength {strength:.2f}", leave=False):
             images = photos[start : start + BATCH]["image"]
             if strength:
-                images = [colour(strength)(image) for image in images]
+                images = [colour(image) for image in images]
             pixels = prepare(images, PROCESSOR)
             if strength:
                 pixels = torch.stack([geometry(strength)(picture) for picture in pixels])

@@ -5,35 +5,26 @@ Each stage is one run of transformers' Trainer, which is resumed where it was ki
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+import transformers
 from accelerate import PartialState
 from safetensors.torch import load_file, save_file
+from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
-from transformers import (
-    EarlyStoppingCallback,
-    EvalPrediction,
-    PrinterCallback,
-    ProgressCallback,
-    TimmWrapperForImageClassification,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import TrainerControl, TrainerState
 from transformers.modeling_outputs import ImageClassifierOutput
 
 from space.models.engine import bfloat16_pays
 from training.features import Features
-from training.network import block_start
+from training.network import VGG16, block_start
 
 PATIENCE = 8
 # Of the blocks: an epoch costs as much as thirty of the head, and the best one comes early.
@@ -45,11 +36,6 @@ COLUMNS = {
     "eval_loss": "validation_loss",
     "eval_accuracy": "validation_accuracy",
 }
-KEEP_BEST = {
-    "eval_strategy": "epoch",
-    "load_best_model_at_end": True,
-    "metric_for_best_model": "loss",
-}
 
 # The indices of the photos to train on, and of those to validate on.
 Split = tuple[np.ndarray, np.ndarray]
@@ -60,7 +46,7 @@ class Task:
     """What is trained, and for how long."""
 
     # Makes a model with starting weights and this dropout.
-    build: Callable[[float], TimmWrapperForImageClassification]
+    build: Callable[[float], VGG16]
     # Gives what lies before the trunk's last so many blocks, for train and then validation.
     features_of: Callable[[int], Features]
     # At most so many a stage.
@@ -114,12 +100,9 @@ class TrainedLayers(nn.Module):
         hidden = nn.functional.linear(mixed.flatten(1), head.fc1.weight.flatten(1), head.fc1.bias)
         hidden = head.drop(head.act1(hidden))[..., None, None]
         logits = self.head(head.act2(head.fc2(hidden))).float()
-        loss = share * self._cross_entropy(logits, labels)
-        loss = loss + (1 - share) * self._cross_entropy(logits, labels[partner])
+        cross_entropy = partial(nn.functional.cross_entropy, logits, weight=self.class_weights)
+        loss = share * cross_entropy(labels) + (1 - share) * cross_entropy(labels[partner])
         return ImageClassifierOutput(loss=loss, logits=logits)
-
-    def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return nn.functional.cross_entropy(logits, labels, self.class_weights)
 
 
 def fine_tune(
@@ -127,14 +110,11 @@ def fine_tune(
     chosen: Hyperparameters,
     split: Split,
     folder: Path,
-    stop_after: dict[int, int] | None = None,
-) -> tuple[TimmWrapperForImageClassification, pd.DataFrame]:
+    stop_after: Mapping[int, int] | None = None,
+) -> tuple[VGG16, pd.DataFrame]:
     """Train the head, then the trunk's last blocks with it where the hyper-parameters say so.
 
     Args:
-        task: what to train.
-        chosen: the hyper-parameters.
-        split: to train and to validate on.
         folder: where an unfinished run leaves its checkpoints, and is taken up again.
         stop_after: for each stage the epoch to stop after, without validation; the learning rate
             falls as if there were all epochs.
@@ -142,7 +122,7 @@ def fine_tune(
     Returns:
         The model, and the log: a row an epoch, with unfrozen_blocks (the stage) and COLUMNS.
     """
-    set_seed(task.seed)
+    transformers.set_seed(task.seed)
     model = task.build(chosen.dropout)
     train, validation = split
     # Every class counts the same in the loss, whatever its number of photos.
@@ -168,9 +148,7 @@ def fine_tune(
 
 
 @torch.inference_mode()
-def predict(
-    model: TimmWrapperForImageClassification, features: Features, unfreeze: int
-) -> np.ndarray:
+def predict(model: VGG16, features: Features, unfreeze: int) -> np.ndarray:
     """The logits (n, classes) of photos of which the frozen trunk's features are known."""
     layers = TrainedLayers(model.timm_model, unfreeze, torch.ones(model.config.num_labels)).eval()
     batches = torch.utils.data.DataLoader(features, batch_size=64)
@@ -195,30 +173,34 @@ def train_stage(
 ) -> pd.DataFrame:
     """Train in place, from the last complete checkpoint; the log, a row an epoch.
 
-    With validation, training stops early and keeps the best epoch; without, it stops after an
-    epoch. The other settings are of TrainingArguments.
+    With validation, training stops early and keeps the best epoch; without, it stops after the
+    epoch `stop_after`. The other settings are of TrainingArguments.
     """
     finished = folder / "finished.safetensors"
     if finished.exists():
         layers.load_state_dict(load_file(finished))
         return pd.read_csv(folder / "log.csv")
     state = PartialState()
+    stop = _StopAfter(stop_after)
+    if validation:
+        stop = transformers.EarlyStoppingCallback(PATIENCE)
+        settings |= {"eval_strategy": "epoch", "load_best_model_at_end": True}
     # The batch of all processes that share it.
     settings["per_device_train_batch_size"] = max(1, batch_size // state.num_processes)
-    trainer = Trainer(
+    trainer = transformers.Trainer(
         layers,
-        _arguments(folder, **settings, **(KEEP_BEST if validation else {})),
+        _arguments(folder, settings),
         train_dataset=train,
         eval_dataset=validation,
         compute_metrics=_accuracy,
-        callbacks=[
-            _Progress(),
-            EarlyStoppingCallback(PATIENCE) if validation else _StopAfter(stop_after),
-        ],
+        callbacks=[_Progress(), stop],
     )
-    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(transformers.PrinterCallback)
     trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
-    log = _rows(trainer.state.log_history)
+    # The Trainer logs a row for training and one for validation.
+    log = pd.DataFrame(trainer.state.log_history).reindex(columns=list(COLUMNS))
+    log = log.round({"epoch": 0}).astype({"epoch": int}).rename(columns=COLUMNS)
+    log = log.groupby("epoch", as_index=False).first()
     if state.is_main_process:
         log.to_csv(folder / "log.csv", index=False)
         save_file(layers.state_dict(), folder / "partial")
@@ -229,10 +211,9 @@ def train_stage(
     return log
 
 
-def _arguments(folder: Path, **settings: object) -> TrainingArguments:
-    """What every stage has, and its settings."""
+def _arguments(folder: Path, settings: dict[str, object]) -> transformers.TrainingArguments:
     device = PartialState().device.type
-    return TrainingArguments(
+    return transformers.TrainingArguments(
         output_dir=str(folder),
         lr_scheduler_type="cosine",
         warmup_steps=0.1,
@@ -243,14 +224,13 @@ def _arguments(folder: Path, **settings: object) -> TrainingArguments:
         save_total_limit=1,
         disable_tqdm=True,
         remove_unused_columns=False,
-        label_names=["labels"],
         dataloader_pin_memory=device == "cuda",
         restore_callback_states_from_checkpoint=True,
         **settings,
     )
 
 
-class _Progress(ProgressCallback):
+class _Progress(transformers.ProgressCallback):
     """The Trainer's bar of steps, with the last figures beside it instead of a line each."""
 
     def on_log(
@@ -261,11 +241,11 @@ class _Progress(ProgressCallback):
             self.training_bar.set_postfix(figures)
 
 
-class _StopAfter(TrainerCallback):
+@dataclass
+class _StopAfter(transformers.TrainerCallback):
     """Stop after so many epochs, while the learning rate falls as if there were all of them."""
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
+    epochs: int | None
 
     def on_epoch_end(
         self, args: object, state: TrainerState, control: TrainerControl, **_: object
@@ -273,9 +253,8 @@ class _StopAfter(TrainerCallback):
         control.should_training_stop = state.epoch >= self.epochs
 
 
-def _accuracy(predictions: EvalPrediction) -> dict[str, float]:
-    right = predictions.predictions.argmax(-1) == predictions.label_ids
-    return {"accuracy": float(right.mean())}
+def _accuracy(seen: transformers.EvalPrediction) -> dict[str, float]:
+    return {"accuracy": accuracy_score(seen.label_ids, seen.predictions.argmax(-1))}
 
 
 def _last_checkpoint(folder: Path) -> str | None:
@@ -288,10 +267,3 @@ def _last_checkpoint(folder: Path) -> str | None:
         except (OSError, ValueError):
             shutil.rmtree(checkpoint)
     return None
-
-
-def _rows(history: list[dict[str, float]]) -> pd.DataFrame:
-    """One row an epoch; the log of the Trainer has one for training and one for validation."""
-    rows = pd.DataFrame(history).reindex(columns=list(COLUMNS)).round({"epoch": 0})
-    rows = rows.groupby("epoch", as_index=False).first().astype({"epoch": int})
-    return rows.rename(columns=COLUMNS)

@@ -8,11 +8,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
-from transformers import (
-    TimmWrapperConfig,
-    TimmWrapperForImageClassification,
-    TimmWrapperImageProcessor,
-)
+from transformers import TimmWrapperConfig, TimmWrapperImageProcessor
+from transformers import TimmWrapperForImageClassification as VGG16
 
 from data.categories import CATEGORIES
 from space.models.checkpoints import VGG16_CHECKPOINT, CheckpointError, find_checkpoint
@@ -35,18 +32,12 @@ BLOCKS = 5
 NARROW = 128
 
 
-def build_model(
-    trunk: dict[str, torch.Tensor], dropout: float = 0.0, width: int = NARROW
-) -> TimmWrapperForImageClassification:
-    """VGG16 (Simonyan & Zisserman 2014) with a narrow head of random weights.
+def build_model(trunk: dict[str, torch.Tensor], dropout: float = 0.0, width: int = NARROW) -> VGG16:
+    """VGG16 (Simonyan & Zisserman 2014) with the weights `features.*` and a random, narrow head.
 
     The two dense layers of 4,096 that ImageNet's network has would only overfit a thousand photos;
-    here both are NARROW wide, which leaves 18.5 M parameters of 138 M.
-
-    Args:
-        trunk: its weights, `features.*`.
-        dropout: before each of the last two layers.
-        width: of the head's first layer.
+    here both are NARROW wide, which leaves 18.5 M parameters of 138 M. Dropout comes before each of
+    the last two layers.
     """
     config = TimmWrapperConfig(
         architecture="vgg16",
@@ -55,53 +46,49 @@ def build_model(
         label2id={name: index for index, name in enumerate(CATEGORIES)},
         pretrained_cfg=PREPARATION,
     )
-    model = TimmWrapperForImageClassification(config)
+    model = VGG16(config)
     model.timm_model.load_state_dict(trunk, strict=False)
-    _reset_head(model.timm_model)
+    _reset(*_head(model))
     return model
 
 
+def _head(model: VGG16) -> tuple[nn.Conv2d, nn.Conv2d, nn.Linear]:
+    network = model.timm_model
+    return network.pre_logits.fc1, network.pre_logits.fc2, network.head.fc
+
+
 @torch.no_grad()
-def _reset_head(network: nn.Module) -> None:
+def _reset(first: nn.Conv2d, *others: nn.Module) -> None:
     """Random weights as PyTorch chooses them: transformers' own are too large for these layers.
 
     timm keeps the second layer 4,096 wide. All but as many units as the first one has start at
     zero, where a ReLU passes no gradient: they stay there.
     """
-    width = network.pre_logits.fc1.out_channels
-    network.pre_logits.fc1.reset_parameters()
-    second, last = nn.Linear(width, width), nn.Linear(width, len(CATEGORIES))
-    for layer in (network.pre_logits.fc2, network.head.fc):
-        layer.weight.zero_()
-        layer.bias.zero_()
-    network.pre_logits.fc2.weight[:width] = second.weight[..., None, None]
-    network.pre_logits.fc2.bias[:width] = second.bias
-    network.head.fc.weight[:, :width] = last.weight
-    network.head.fc.bias[:] = last.bias
+    first.reset_parameters()
+    width = first.out_channels
+    for layer, outputs in zip(others, (width, len(CATEGORIES)), strict=True):
+        alive = nn.Linear(width, outputs)
+        layer.weight.zero_().squeeze()[:outputs, :width] = alive.weight
+        layer.bias.zero_()[:outputs] = alive.bias
 
 
 @torch.no_grad()
-def average(
-    models: Sequence[TimmWrapperForImageClassification],
-) -> TimmWrapperForImageClassification:
+def average(models: Sequence[VGG16]) -> VGG16:
     """One network whose logits are the mean of those of networks that share their trunk.
 
     Their heads stand side by side, none seeing another's units, and the last layer has the mean:
     an ensemble that costs one pass of the trunk, 3.7 M parameters a head.
     """
-    networks = [model.timm_model for model in models]
-    firsts = [network.pre_logits.fc1 for network in networks]
-    seconds = [network.pre_logits.fc2 for network in networks]
-    lasts = [network.head.fc for network in networks]
-    width = NARROW * len(networks)
-    trunk = {f"features.{key}": value for key, value in networks[0].features.state_dict().items()}
+    width = NARROW * len(models)
+    trunk = models[0].timm_model.features.state_dict(prefix="features.")
     merged = build_model(trunk, width=width)
-    head, last = merged.timm_model.pre_logits, merged.timm_model.head.fc
-    head.fc1.weight[:] = torch.cat([layer.weight for layer in firsts])
-    head.fc1.bias[:] = torch.cat([layer.bias for layer in firsts])
+    first, second, last = _head(merged)
+    firsts, seconds, lasts = zip(*map(_head, models), strict=True)
+    first.weight[:] = torch.cat([layer.weight for layer in firsts])
+    first.bias[:] = torch.cat([layer.bias for layer in firsts])
     blocks = [layer.weight[:NARROW, :, 0, 0] for layer in seconds]
-    head.fc2.weight[:width] = torch.block_diag(*blocks)[..., None, None]
-    head.fc2.bias[:width] = torch.cat([layer.bias[:NARROW] for layer in seconds])
+    second.weight[:width] = torch.block_diag(*blocks)[..., None, None]
+    second.bias[:width] = torch.cat([layer.bias[:NARROW] for layer in seconds])
     last.weight[:, :width] = torch.cat([layer.weight[:, :NARROW] for layer in lasts], 1)
     last.weight /= len(lasts)
     last.bias[:] = torch.stack([layer.bias for layer in lasts]).mean(0)
@@ -117,16 +104,13 @@ def block_start(trunk: nn.Sequential, unfreeze: int) -> int:
 def trunk_weights(init: Path | None) -> dict[str, torch.Tensor]:
     """The weights of VGG16's trunk, float32: of a file, of ImageNet, or the bundled ones.
 
-    Raises:
-        CheckpointError: the file is missing or holds no VGG16 trunk.
+    Raises CheckpointError where the file is missing or holds no VGG16 trunk.
     """
-    file = init
-    if file is None:
-        try:
-            file = find_checkpoint(IMAGENET) / "model.safetensors"
-        except CheckpointError as error:
-            file = VGG16_CHECKPOINT / "model.safetensors"
-            print(f"Starting from the bundled trunk: {error}")
+    try:
+        file = init or find_checkpoint(IMAGENET) / "model.safetensors"
+    except CheckpointError as error:
+        file = VGG16_CHECKPOINT / "model.safetensors"
+        print(f"Starting from the bundled trunk: {error}")
     try:
         weights = load_file(file)
     except (OSError, SafetensorError) as error:
@@ -140,7 +124,7 @@ def trunk_weights(init: Path | None) -> dict[str, torch.Tensor]:
     return trunk
 
 
-def save(model: TimmWrapperForImageClassification, folder: Path) -> None:
+def save(model: VGG16, folder: Path) -> None:
     """Save the weights in 16 bits, to be computed with in 32: halves are slow on a processor."""
     model.half().save_pretrained(folder)
     model.config.dtype = torch.float32

@@ -9,11 +9,10 @@ Each is one commit, in a repository that is made where it is missing. `load_data
 and `train_vgg.py --dataset user/name` then load what was published.
 """
 
-import argparse
 import re
 import sys
 import tempfile
-from collections.abc import Mapping
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -22,22 +21,15 @@ sys.path.insert(0, str(ROOT))
 from datasets import DatasetDict
 from datasets.info import DatasetInfosDict
 from datasets.table import embed_table_storage
-from huggingface_hub import (
-    CommitOperationAdd,
-    DatasetCard,
-    DatasetCardData,
-    HfApi,
-    get_session,
-    get_token,
-)
+from huggingface_hub import CommitOperationAdd, DatasetCard, HfApi, get_session, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-from huggingface_hub.utils import httpx
+from huggingface_hub.utils import filter_repo_objects, httpx
+from jinja2 import Template
 
 from data.categories import CATEGORIES
 from data.errors import UserError, run_script
 from data.labelled import add_dataset_arguments, load_photos, summary
 
-DATA = ROOT / "data"
 # Between two packets, not for the whole: a connection that is silent for so long is lost.
 SILENT_SECONDS = 60.0
 REFUSALS = {
@@ -48,7 +40,7 @@ REFUSALS = {
 }
 # The training goes along, so that who copies the Space can train as well.
 DEMO = ("app.py", "README.md", "LICENSE", "requirements.txt", "data", "space", "training")
-Files = Mapping[str, Path | bytes]
+Files = dict[str, Path | bytes]
 
 
 class PublishError(UserError):
@@ -79,23 +71,25 @@ def publish_model(folder: Path, repository: str, private: bool, revision: str | 
     """Put a trained folder into a repository of the Hub, in one commit; its address."""
     if not (folder / "model.safetensors").is_file():
         raise PublishError(f"{folder} holds no trained model; train one with train_vgg.py.")
-    files: dict[str, Path | bytes] = {
-        file.name: file for file in folder.iterdir() if file.is_file()
-    }
-    card = folder / "README.md"
-    if card.exists():
+    files: Files = {file.name: file for file in folder.iterdir() if file.is_file()}
+    if card := files.get("README.md"):
         # The card's example names the folder; on the Hub it is the repository.
         text = re.sub(r'model="[^"]+"', f'model="{repository}"', card.read_text("utf-8"))
-        files[card.name] = text.encode()
+        files["README.md"] = text.encode()
     return _publish(files, "model", repository, private, revision)
 
 
 def write_dataset(photos: DatasetDict, folder: Path, sample: bool) -> None:
     """Write each split as a Parquet file that holds its photos, and the data set's card.
 
-    The bundled sample has a card already.
+    The bundled sample has a card already; another's says what the photos themselves tell.
     """
-    card = DatasetCard.load(DATA / "README.md") if sample else _card(photos)
+    if sample:
+        card = DatasetCard.load(ROOT / "data/README.md")
+    else:
+        told = {"photos": sum(map(len, photos.values())), "categories": len(CATEGORIES)}
+        template = Template((ROOT / "data/card.md").read_text("utf-8"))
+        card = DatasetCard(template.render(told, table=summary(photos)))
     files = [{"split": split, "path": f"data/{split}.parquet"} for split in photos]
     card.data.configs = [{"config_name": "default", "data_files": files}]
     photos = photos.select_columns(["image", "label", "description"])
@@ -106,30 +100,12 @@ def write_dataset(photos: DatasetDict, folder: Path, sample: bool) -> None:
         embedded.with_format(None).to_parquet(folder / "data" / f"{split}.parquet")
 
 
-def _card(photos: DatasetDict) -> DatasetCard:
-    """A card that says what the photos themselves tell: their number, categories and splits."""
-    return DatasetCard.from_template(
-        DatasetCardData(
-            license="unknown",
-            pretty_name="Labelled product photos",
-            task_categories=["image-classification"],
-        ),
-        template_path=DATA / "card.md",
-        photos=sum(map(len, photos.values())),
-        categories=len(CATEGORIES),
-        table=summary(photos),
-    )
-
-
 def _files(folder: Path, parts: tuple[str, ...] = ("",)) -> Files:
     """The files of some parts of a folder, by their paths from it: no caches, nothing hidden."""
-    found = [file for part in parts for file in (folder / part, *(folder / part).rglob("*"))]
-    paths = [file.relative_to(folder) for file in found if file.is_file()]
-    return {
-        path.as_posix(): folder / path
-        for path in paths
-        if path.suffix not in (".pyc", ".pyi") and not any(n.startswith(".") for n in path.parts)
-    }
+    found = (file for part in parts for file in (folder / part, *(folder / part).rglob("*")))
+    paths = [file.relative_to(folder).as_posix() for file in found if file.is_file()]
+    shown = filter_repo_objects(paths, ignore_patterns=[".*", "*/.*", "*.py[ci]"])
+    return {path: folder / path for path in shown}
 
 
 def _publish(files: Files, kind: str, repository: str, private: bool, revision: str | None) -> str:
@@ -137,22 +113,15 @@ def _publish(files: Files, kind: str, repository: str, private: bool, revision: 
     if not get_token():
         raise PublishError("There is no token of the Hub here; log in with `hf auth login`.")
     get_session().timeout = httpx.Timeout(SILENT_SECONDS)
-    api = HfApi()
-    operations = [
-        CommitOperationAdd(path_in_repo=path, path_or_fileobj=content)
-        for path, content in sorted(files.items())
-    ]
+    api, place = HfApi(), {"repo_id": repository, "repo_type": kind}
+    operations = [CommitOperationAdd(path, content) for path, content in sorted(files.items())]
+    message = f"Publish {len(operations)} files"
     try:
         sdk = "gradio" if kind == "space" else None
-        url = api.create_repo(
-            repository, private=private or None, repo_type=kind, space_sdk=sdk, exist_ok=True
-        )
+        url = api.create_repo(**place, private=private or None, space_sdk=sdk, exist_ok=True)
         if revision:
-            api.create_branch(repository, branch=revision, repo_type=kind, exist_ok=True)
-        message = f"Publish {len(operations)} files"
-        api.create_commit(
-            repository, operations, commit_message=message, repo_type=kind, revision=revision
-        )
+            api.create_branch(**place, branch=revision, exist_ok=True)
+        api.create_commit(**place, operations=operations, commit_message=message, revision=revision)
     except (HfHubHTTPError, HFValidationError, OSError, RuntimeError, httpx.HTTPError) as error:
         raise PublishError(f"{repository} was not published: {_reason(error)}.") from error
     return str(url)
@@ -169,25 +138,21 @@ def _reason(error: Exception) -> str:
     return f"the connection to the Hub was lost ({type(error).__name__})"
 
 
-def add_publishing_arguments(parser: argparse.ArgumentParser) -> None:
+def add_publishing_arguments(parser: ArgumentParser) -> None:
     """Add what every command that publishes takes, beside the repository's name."""
     parser.add_argument("--private", action="store_true", help="of a new repository: yours alone")
     parser.add_argument("--revision", help="a branch, made where it is missing (default: main)")
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _arguments() -> Namespace:
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="what", required=True)
-    for what in ("model", "photos", "demo"):
-        command = commands.add_parser(what)
+    model, photos, demo = map(commands.add_parser, ("model", "photos", "demo"))
+    for command in (model, photos, demo):
         command.add_argument("repository", help="user/name")
         add_publishing_arguments(command)
-        if what == "model":
-            command.add_argument("--folder", type=Path, default=Path("vgg16-finetuned"))
-        elif what == "photos":
-            add_dataset_arguments(command)
+    model.add_argument("--folder", type=Path, default=Path("vgg16-finetuned"))
+    add_dataset_arguments(photos)
     return parser.parse_args()
 
 

@@ -7,10 +7,10 @@ The quantised network is left beside the weights (quantised.safetensors), and wh
 quantised.json and in the card. It is calibrated on training photos; the test photos are measured.
 """
 
-import argparse
 import json
 import re
 import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,20 +22,14 @@ from datasets import Dataset
 from scipy.special import softmax
 from transformers import AutoImageProcessor
 
+from data.categories import CATEGORIES
 from data.errors import UserError, run_script
 from data.labelled import add_dataset_arguments, load_photos
-from space.models.engine import (
-    TorchNetwork,
-    class_logits,
-    convert,
-    load_classifier,
-    load_quantised,
-    save_quantised,
-    weight_files,
-)
-from space.models.pixels import prepare_all
+from space.models import engine
+from space.models.classifiers import by_name
+from space.models.pixels import over
 from space.report.metrics import as_sentence
-from training.model_folder import figures_of, logits_of
+from training.model_folder import figures_of
 
 CALIBRATION_PHOTOS = 300
 SECTION = "## In 8-bit integers"
@@ -43,14 +37,12 @@ SECTION = "## In 8-bit integers"
 
 def main() -> None:
     """Load, quantise, measure, and say so in the card."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="what train_vgg.py left")
     add_dataset_arguments(parser)
     arguments = parser.parse_args()
-    folder = arguments.folder
-    if not weight_files(folder):
+    folder, card = arguments.folder, arguments.folder / "README.md"
+    if not engine.weight_files(folder):
         raise UserError(f"{folder} holds no trained model; train one with train_vgg.py.")
     photos = load_photos(arguments.dataset, skip_broken=arguments.skip_broken)
     train = photos["train"]
@@ -61,7 +53,6 @@ def main() -> None:
     text = json.dumps(figures, indent=1, ensure_ascii=False)
     (folder / "quantised.json").write_text(text + "\n", encoding="utf-8")
     print(in_words(figures))
-    card = folder / "README.md"
     if card.exists():
         card.write_text(with_section(card.read_text("utf-8"), figures), encoding="utf-8")
 
@@ -70,14 +61,7 @@ def quantise(folder: Path, photos: Dataset) -> None:
     """Quantise a checkpoint's network after training and leave it beside the weights.
 
     Weights by channel, activations by layer to what the photos reach (Jacob et al. 2018, arXiv
-    1712.05877), the bias then corrected.
-
-    Args:
-        folder: holds an image classifier.
-        photos: to calibrate with.
-
-    Raises:
-        UserError: nncf is not installed.
+    1712.05877), the bias then corrected. Raises UserError where nncf is not installed.
     """
     try:
         import nncf
@@ -86,29 +70,29 @@ def quantise(folder: Path, photos: Dataset) -> None:
         raise UserError(f"{error}: pip install -r training/requirements-quantise.txt.") from error
 
     processor = AutoImageProcessor.from_pretrained(folder)
-    pixels = torch.cat([*prepare_all(photos, processor, "Preparing")])
+    pixels = over(photos, processor, np.asarray, "Preparing")
+    model = engine.class_logits(engine.load_classifier(folder))
     network = nncf.quantize(
-        convert(load_classifier(folder), class_logits, pixels[:1].shape),
-        nncf.Dataset([photo.contiguous().numpy() for photo in pixels.split(1)]),
+        engine.convert(model, torch.Size(pixels[:1].shape)),
+        nncf.Dataset(np.split(pixels, len(pixels))),
         subset_size=len(pixels),
         # Without VNNI, products are added in 16 bits, which weights of 7 bits never overflow.
         advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=OverflowFix.ENABLE),
     )
-    save_quantised(network, folder)
+    engine.save_quantised(network, folder)
 
 
 def compare_with_float32(folder: Path, photos: Dataset) -> dict[str, object]:
     """The figures of the quantised network, and how far it agrees with float32.
 
-    Returns:
-        Those of ClassificationReport, `same_choice` (in [0, 1]), and `probability_difference` (the
-        mean, over photos and categories).
+    `same_choice` is a share; `probability_difference` the mean over photos and categories.
     """
-    processor, model = AutoImageProcessor.from_pretrained(folder), load_classifier(folder)
+    processor, model = AutoImageProcessor.from_pretrained(folder), engine.load_classifier(folder)
     categories = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    networks = engine.load_quantised(folder), engine.TorchNetwork(engine.class_logits(model))
     int8, float32 = (
-        logits_of(network, processor, categories, photos)
-        for network in (load_quantised(folder), TorchNetwork(model, class_logits))
+        by_name(over(photos, processor, network, "Measuring"), categories, CATEGORIES)
+        for network in networks
     )
     return figures_of(int8, photos) | {
         "same_choice": float((int8.argmax(1) == float32.argmax(1)).mean()),

@@ -9,15 +9,15 @@ model the demo would load. The texts, and what each gained, go to --output; cros
 whole search repeated in each fold, says what they are worth on other photos.
 """
 
-import argparse
 import json
 import sys
-from itertools import pairwise
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
+import pandas as pd
 from datasets import Dataset, concatenate_datasets
 from scipy.special import log_softmax, logsumexp
 from sklearn.preprocessing import normalize
@@ -29,7 +29,7 @@ from data.labelled import add_dataset_arguments, load_photos, summary
 from data.texts import STUDY, Texts
 from space.models.checkpoints import load_zero_shot
 from space.models.classifiers import ZeroShot
-from space.models.pixels import prepare_all
+from space.models.pixels import over
 from training.tune import folds
 
 _PARTS = json.loads((Path(__file__).parents[1] / "data/candidate_texts.json").read_text("utf-8"))
@@ -45,7 +45,10 @@ CANDIDATES: list[tuple[str, str]] = [
 
 def main() -> None:
     """Load, search, print and write."""
-    arguments = _arguments()
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    add_dataset_arguments(parser)
+    parser.add_argument("--output", type=Path, default=Path("better_texts.json"))
+    arguments = parser.parse_args()
     photos = load_photos(arguments.dataset, skip_broken=arguments.skip_broken)
     print(summary(photos))
     model = load_zero_shot()
@@ -68,14 +71,13 @@ def find_texts(model: ZeroShot, photos: Dataset) -> tuple[Texts, dict[str, objec
     """Better texts, searched on all the photos, and what the search is worth on others.
 
     Returns:
-        The texts, and `photos` (their number), `accuracy_study`, `accuracy` and
-        `accuracy_cross_validated`, and `steps`: `category` and `text` of each that was added, what
+        The texts; and `photos` (their number), `accuracy_study`, `accuracy`,
+        `accuracy_cross_validated` and `steps`: `category` and `text` of each that was added, what
         it `gained` in accuracy, and `accuracy` and `cross_entropy` with it.
     """
     labels = np.array(photos["label"])
     splits = folds(labels, list(photos["sha256"]), seed=0)
-    pixels = prepare_all(photos, model.processor, "Encoding photos")
-    images = np.concatenate([*map(model.encoder.encode_photos, pixels)])
+    images = over(photos, model.processor, model.encoder.encode_photos, "Encoding photos")
     candidates = model.encoder.encode_texts(tuple(text for _, text in CANDIDATES))
     category_of = np.array([CATEGORIES.index(category) for category, _ in CANDIDATES])
     start, scale = model.with_texts(STUDY).weights, model.encoder.logit_scale
@@ -85,25 +87,20 @@ def find_texts(model: ZeroShot, photos: Dataset) -> tuple[Texts, dict[str, objec
 
     right = 0.0
     for others, held_out in tqdm(splits, desc="Cross-validation", unit="fold"):
-        figures = _figures(model, images[held_out], labels[held_out], search_on(others))
-        right += figures["accuracy"] * len(held_out)
+        learned = model.with_texts(_texts(search_on(others)))
+        right += _figures(learned, images[held_out], labels[held_out])["accuracy"] * len(held_out)
     added = search_on(np.arange(len(labels)))
-    history = [_figures(model, images, labels, added[:count]) for count in range(len(added) + 1)]
-    gains = [after["accuracy"] - before["accuracy"] for before, after in pairwise(history)]
+    models = [model.with_texts(_texts(added[:count])) for count in range(len(added) + 1)]
+    history = pd.DataFrame([_figures(some, images, labels) for some in models])
+    steps = pd.DataFrame([CANDIDATES[index] for index in added], columns=["category", "text"])
+    steps["gained"] = np.diff(history["accuracy"])
+    steps[list(history)] = history[1:].to_numpy()
     return _texts(added), {
         "photos": len(labels),
-        "accuracy_study": history[0]["accuracy"],
-        "accuracy": history[-1]["accuracy"],
+        "accuracy_study": history["accuracy"].iloc[0],
+        "accuracy": history["accuracy"].iloc[-1],
         "accuracy_cross_validated": right / len(labels),
-        "steps": [
-            {
-                "category": CANDIDATES[index][0],
-                "text": CANDIDATES[index][1],
-                "gained": gain,
-                **after,
-            }
-            for index, gain, after in zip(added, gains, history[1:], strict=True)
-        ],
+        "steps": steps.to_dict("records"),
     }
 
 
@@ -115,20 +112,14 @@ def search(
     category_of: np.ndarray,
     logit_scale: float,
 ) -> list[int]:
-    """Add the text that lowers the cross-entropy most, until none does.
+    """Add the text that lowers the cross-entropy most, until none does: indices of candidates.
 
     A search for accuracy fits itself to the few photos that lie on a border, and its texts are
     worth less on other photos.
 
-    Args:
-        images, start, candidates: (n, d), (k, d) and (m, d), of unit length; `start` is a text of
-            each category.
-        labels, category_of: (n,) and (m,) int in [0, k); the second is the category that each
-            candidate may be added to.
-        logit_scale: see space/models/encoders.py.
-
-    Returns:
-        The indices of the added candidates, in the order in which they were added.
+    Of unit length are `images` (n, d), `start` (k, d), one text of each category, and `candidates`
+    (m, d). `labels` (n,) and `category_of` (m,), what each candidate may be added to, are ints in
+    [0, k). For `logit_scale` see space/models/encoders.py.
     """
     added: list[int] = []
     sums = start.copy()
@@ -147,16 +138,12 @@ def search(
         sums[category_of[best]] += candidates[best]
 
 
-def _figures(
-    model: ZeroShot, images: np.ndarray, labels: np.ndarray, added: list[int]
-) -> dict[str, float]:
-    """Accuracy and cross-entropy on photos with the study's texts and some candidates."""
-    logits = model.with_texts(_texts(added)).logits_of(images)
-    log_probabilities = log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
-    return {
-        "accuracy": float((logits.argmax(1) == labels).mean()),
-        "cross_entropy": float(-log_probabilities.mean()),
-    }
+def _figures(model: ZeroShot, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Accuracy and cross-entropy on photos, given their embeddings (n, d)."""
+    logits = model.logits_of(images)
+    log_likelihoods = log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
+    accuracy = (logits.argmax(1) == labels).mean()
+    return {"accuracy": accuracy, "cross_entropy": -log_likelihoods.mean()}
 
 
 def _texts(added: list[int]) -> Texts:
@@ -165,15 +152,6 @@ def _texts(added: list[int]) -> Texts:
     for category, text in (CANDIDATES[index] for index in added):
         texts[category].append(text)
     return texts
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_dataset_arguments(parser)
-    parser.add_argument("--output", type=Path, default=Path("better_texts.json"))
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

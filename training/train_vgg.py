@@ -20,14 +20,15 @@ The folder that is left (--output) answers in one line, with no code of ours:
 training/quantise.py then puts it into 8-bit integers for the demo.
 """
 
-import argparse
 import json
 import shlex
 import shutil
 import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from dataclasses import astuple, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -37,7 +38,6 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from huggingface_hub import get_token
-from transformers import TimmWrapperForImageClassification
 
 from data.categories import CATEGORIES
 from data.errors import run_script
@@ -47,7 +47,7 @@ from space.report.metrics import as_sentence
 from training.features import Features, frozen_features
 from training.fine_tune import Hyperparameters, Task, best_epochs, fine_tune, predict
 from training.model_folder import fill_model_folder
-from training.network import BLOCKS, average, block_start, build_model, save, trunk_weights
+from training.network import BLOCKS, VGG16, average, block_start, build_model, save, trunk_weights
 from training.publish import PublishError, add_publishing_arguments, publish_model
 from training.tune import folds, tune
 
@@ -80,25 +80,24 @@ def main() -> None:
     if arguments.tune:
         splits = folds(np.array(seen["label"]), list(seen["sha256"]), arguments.seed)
         chosen = tune(task, splits, arguments.tune, chosen, arguments.output)
-    model, log, unseen = train(task, chosen, len(photos["train"]), arguments)
+    trained = train(task, chosen, len(photos["train"]), arguments)
     if state.is_main_process:
-        _finish(model, photos, log, unseen, chosen, arguments)
+        _finish(trained, photos, chosen, arguments)
 
 
-def train(
-    task: Task, chosen: Hyperparameters, train_photos: int, arguments: argparse.Namespace
-) -> tuple[TimmWrapperForImageClassification, pd.DataFrame, np.ndarray | None]:
+class Trained(NamedTuple):
+    """The average of the heads, as one network, and the log of them all (column `head`)."""
+
+    model: VGG16
+    log: pd.DataFrame
+    # With --refit: the logits (validation photos, classes) of the average before it saw them.
+    unseen: np.ndarray | None
+
+
+def train(task: Task, chosen: Hyperparameters, train_photos: int, arguments: Namespace) -> Trained:
     """Train HEADS heads with early stopping and, with --refit, anew on validation too.
 
-    Args:
-        task: what to train.
-        chosen: the hyper-parameters.
-        train_photos: how many of the photos are of train.
-        arguments: of the command.
-
-    Returns:
-        The average of the heads as one model; the log; and with --refit the logits (validation
-        photos, classes) that the average gave before it was trained on them.
+    The first `train_photos` of the photos are of train, the others of validation.
     """
     features = task.features_of(chosen.unfreeze)
     everything = np.arange(len(features))
@@ -113,13 +112,12 @@ def train(
         logs.append(log.assign(head=head))
         if arguments.refit:
             stop_after = best_epochs(log)["epoch"].to_dict()
-            model, _ = run((everything, validation), unfinished / f"refit-{head}", stop_after)
-            refitted.append(model)
-    log = pd.concat(logs, ignore_index=True)
-    if not arguments.refit:
-        return average(models), log, None
-    unseen = predict(average(models), features.subset(validation), chosen.unfreeze)
-    return average(refitted), log, unseen
+            refit = run((everything, validation), unfinished / f"refit-{head}", stop_after)
+            refitted.append(refit[0])
+    unseen = None
+    if arguments.refit:
+        unseen = predict(average(models), features.subset(validation), chosen.unfreeze)
+    return Trained(average(refitted or models), pd.concat(logs, ignore_index=True), unseen)
 
 
 def trunk_features(
@@ -130,40 +128,29 @@ def trunk_features(
     return frozen_features(layers[: block_start(layers, unfreeze)], photos, copies)
 
 
-def _resume(arguments: argparse.Namespace, photos: DatasetDict) -> None:
+def _resume(arguments: Namespace, photos: DatasetDict) -> None:
     """Keep what an unfinished run of the same command left; throw away that of another."""
-    unfinished = arguments.output / "unfinished"
+    file = arguments.output / "unfinished" / "run.json"
     run = {key: str(vars(arguments)[key]) for key in ("init", "epochs", "seed", "unfreeze")}
-    run["data"] = [fingerprint(split) for split in photos.values()]
-    try:
-        same = json.loads((unfinished / "run.json").read_text()) == run
-    except (OSError, ValueError):
-        same = False
-    if not same:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        (unfinished / "run.json").write_text(json.dumps(run))
+    text = json.dumps(run | {"data": [fingerprint(split) for split in photos.values()]})
+    if not file.exists() or file.read_text() != text:
+        shutil.rmtree(file.parent, ignore_errors=True)
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
 
 
 def _finish(
-    model: TimmWrapperForImageClassification,
-    photos: DatasetDict,
-    log: pd.DataFrame,
-    unseen: np.ndarray | None,
-    chosen: Hyperparameters,
-    arguments: argparse.Namespace,
+    trained: Trained, photos: DatasetDict, chosen: Hyperparameters, arguments: Namespace
 ) -> None:
     """Save and measure the model, and publish it where that was asked for."""
     output = arguments.output
     for pattern in ("before_refit.*", "quantised.*", *([] if arguments.tune else ["tuning.*"])):
         for stale in output.glob(pattern):
             stale.unlink()
-    save(model, output)
-    if unseen is not None:
-        save_before_refit(output, unseen, list(photos["validation"]["sha256"]), CATEGORIES)
-    dataset = arguments.dataset or "the bundled sample of rendered photos"
-    made = {"dataset": dataset, "seed": arguments.seed, "refit": arguments.refit}
-    metrics = fill_model_folder(output, photos, log, chosen, **made)
+    save(trained.model, output)
+    if trained.unseen is not None:
+        save_before_refit(output, trained.unseen, list(photos["validation"]["sha256"]), CATEGORIES)
+    metrics = fill_model_folder(arguments, photos, trained.log, chosen)
     shutil.rmtree(output / "unfinished")
     for split, figures in metrics.items():
         print(f"{split}: {as_sentence(figures)}")
@@ -172,51 +159,36 @@ def _finish(
         _publish(arguments)
 
 
-def _publish(arguments: argparse.Namespace) -> None:
+def _publish(arguments: Namespace) -> None:
     """Publish the folder; a failure says the command that does it without training again."""
     repository, folder = arguments.push_to_hub, arguments.output
     try:
         url = publish_model(folder, repository, arguments.private, arguments.revision)
     except PublishError as error:
         command = ["python", "training/publish.py", "model", repository, "--folder", str(folder)]
-        command += ["--private"] if arguments.private else []
+        command += ["--private"] * arguments.private
         command += ["--revision", arguments.revision] if arguments.revision else []
         raise PublishError(f"{error} Without training again: {shlex.join(command)}") from error
     print(f"Published: {url}")
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _arguments() -> Namespace:
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     add_dataset_arguments(parser)
     parser.add_argument(
-        "--corrections",
-        metavar="ZIP",
-        help="photos that a person has sorted, for training alone; takes what --dataset takes",
+        "--corrections", metavar="ZIP", help="as --dataset: sorted by a person, for training alone"
     )
     parser.add_argument("--init", type=Path, help="a safetensors file with VGG16's convolutions")
     parser.add_argument("--output", type=Path, default=Path("vgg16-finetuned"), help="a folder")
-    parser.add_argument(
-        "--epochs", type=_positive, default=20, help="at most so many (default: 20)"
-    )
+    parser.add_argument("--epochs", type=_positive, default=20, help="at most (default: 20)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--unfreeze",
-        type=int,
-        default=Hyperparameters.unfreeze,
-        choices=range(BLOCKS + 1),
-        help="the trunk's last blocks to train after the head (default: none)",
+        "--unfreeze", type=int, default=0, choices=range(BLOCKS + 1), help="last blocks to train"
     )
     parser.add_argument(
-        "--tune",
-        type=_positive,
-        metavar="N",
-        help="try N sets of hyper-parameters by cross-validation, use the best",
+        "--tune", type=_positive, metavar="N", help="cross-validate N sets of hyper-parameters"
     )
-    parser.add_argument(
-        "--refit", action="store_true", help="train again on train and validation together"
-    )
+    parser.add_argument("--refit", action="store_true", help="train again on validation as well")
     parser.add_argument("--push-to-hub", metavar="USER/NAME", help="publish the trained folder")
     add_publishing_arguments(parser)
     return parser.parse_args()
@@ -225,7 +197,7 @@ def _arguments() -> argparse.Namespace:
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+        raise ArgumentTypeError(f"{text} is less than 1")
     return number
 
 

@@ -19,7 +19,6 @@ from tqdm.auto import tqdm
 from data.sources import DataError
 from training.fine_tune import Hyperparameters, Split, Task, best_epochs, fine_tune
 
-FOLDS = 5
 SEARCHED = {
     "learning_rate": FloatDistribution(5e-5, 1e-3, log=True),
     "batch_size": CategoricalDistribution([32, 64, 128]),
@@ -27,16 +26,15 @@ SEARCHED = {
     "weight_decay": FloatDistribution(0.1, 3.0, log=True),
     "augmentation": FloatDistribution(0.0, 1.0),
 }
+# Searched where the trunk's last blocks are trained, and on a GPU, which does so in seconds.
 TRUNK_LEARNING_RATE = {"trunk_learning_rate": FloatDistribution(1e-6, 1e-4, log=True)}
-# Searched where a GPU trains the trunk in seconds.
-UNFREEZE = {"unfreeze": IntDistribution(0, 2)}
+COMPLETE = [optuna.trial.TrialState.COMPLETE]
 
 
-def folds(labels: np.ndarray, groups: list[str], seed: int, parts: int = FOLDS) -> list[Split]:
+def folds(labels: np.ndarray, groups: list[str], seed: int, parts: int = 5) -> list[Split]:
     """Classes in like proportions, and copies of a photo (a group) in one part.
 
-    Raises:
-        DataError: a class has fewer photos than there are folds.
+    Raises DataError where a class has fewer photos than there are parts.
     """
     if min(np.bincount(labels)) < parts:
         raise DataError(
@@ -61,23 +59,18 @@ def cross_validate(task: Task, chosen: Hyperparameters, splits: list[Split]) -> 
 def tune(
     task: Task, splits: list[Split], trials: int, start: Hyperparameters, folder: Path
 ) -> Hyperparameters:
-    """Search for the highest mean accuracy, and write the table of trials.
+    """Search for the highest mean accuracy, and write tuning.csv and tuning.png into a folder.
 
-    Args:
-        task: what to train; its seed is also that of the search.
-        splits: see `folds`.
-        trials: how many are made, the first with `start`. Those that an unfinished run left in the
-            folder count.
-        start: without a GPU, its number of unfrozen blocks is that of all trials.
-        folder: gets tuning.csv and tuning.png; `unfinished/` in it keeps the trials until then.
+    The first trial is made with `start`; without a GPU, its number of unfrozen blocks is that of
+    all. Trials that an unfinished run left in the folder's `unfinished/` count.
     """
     state = PartialState()
     study = _study(folder / "unfinished", start, task.seed) if state.is_main_process else None
-    done = broadcast_object_list([len(_complete(study)) if study else 0])[0]
+    done = broadcast_object_list([len(study.get_trials(states=COMPLETE)) if study else 0])[0]
     for number in range(done, trials):
         trial = study.ask(_searched(start)) if study else None
-        found = broadcast_object_list([trial.params if trial else {}])[0]
-        chosen = replace(start, **found)
+        found = [trial.params if trial else {}]
+        chosen = replace(start, **broadcast_object_list(found)[0])
         state.print(f"Trial {number + 1} of {trials}: {chosen}")
         scores = cross_validate(task, chosen, splits)
         if trial:
@@ -85,10 +78,9 @@ def tune(
             trial.set_user_attr("scores", {"_".join(key): value for key, value in spread.items()})
             study.tell(trial, scores["accuracy"].mean())
             print(_write_table(study, start, folder).to_string(index=False, float_format="%.4g"))
-    best = [{}]
     if study:
         _plot(_write_table(study, start, folder), folder / "tuning.png")
-        best = [study.best_trial.params]
+    best = [study.best_trial.params if study else {}]
     return replace(start, **broadcast_object_list(best)[0])
 
 
@@ -101,7 +93,7 @@ def _study(folder: Path, start: Hyperparameters, seed: int) -> optuna.Study:
         study_name="vgg16",
         load_if_exists=True,
     )
-    done = len(_complete(study))
+    done = len(study.get_trials(states=COMPLETE))
     # Resumed, the search must not try what it tried before.
     study.sampler = optuna.samplers.TPESampler(seed=seed + done, n_startup_trials=5)
     if not done:
@@ -110,13 +102,9 @@ def _study(folder: Path, start: Hyperparameters, seed: int) -> optuna.Study:
 
 
 def _searched(start: Hyperparameters) -> dict[str, optuna.distributions.BaseDistribution]:
-    on_gpu = torch.cuda.is_available()
-    trunk = TRUNK_LEARNING_RATE if on_gpu or start.unfreeze else {}
-    return (UNFREEZE if on_gpu else {}) | SEARCHED | trunk
-
-
-def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    return study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
+    if torch.cuda.is_available():
+        return {"unfreeze": IntDistribution(0, 2)} | SEARCHED | TRUNK_LEARNING_RATE
+    return SEARCHED | (TRUNK_LEARNING_RATE if start.unfreeze else {})
 
 
 def _write_table(study: optuna.Study, start: Hyperparameters, folder: Path) -> pd.DataFrame:
@@ -124,7 +112,7 @@ def _write_table(study: optuna.Study, start: Hyperparameters, folder: Path) -> p
     rows = [
         {"trial": trial.number + 1, **trial.user_attrs["scores"]}
         | asdict(replace(start, **trial.params))
-        for trial in _complete(study)
+        for trial in study.get_trials(states=COMPLETE)
     ]
     table = pd.DataFrame(rows).sort_values("accuracy_mean", ascending=False, kind="stable")
     table.to_csv(folder / "tuning.csv", index=False)

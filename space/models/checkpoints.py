@@ -5,15 +5,15 @@ bundled VGG16 and of OpenAI's CLIP.
 """
 
 import json
-import math
 import os
 import threading
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
+import huggingface_hub
 import numpy as np
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError
+from huggingface_hub import errors, snapshot_download
 from huggingface_hub.utils import httpx
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -30,16 +30,17 @@ CLIP_CHECKPOINT = "openai/clip-vit-base-patch32"
 # The repository's own branch holds pickles alone, which are never loaded; the Hub's converter
 # keeps the same weights as safetensors in a pull request, at this commit.
 REVISIONS = {CLIP_CHECKPOINT: ("main", "c237dc49a33fc61debc9276459120b7eac67e7ef")}
-FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 HUB_SECONDS = 2.0
-REASONS: dict[type[Exception], str] = {
-    OfflineModeIsEnabled: "the Hub is switched off here (HF_HUB_OFFLINE)",
-    RepositoryNotFoundError: "the Hub has no such repository, or keeps it private",
-    TimeoutError: f"the Hub did not answer within {HUB_SECONDS:.0f} s",
-    httpx.ReadTimeout: f"the Hub did not answer within {HUB_SECONDS:.0f} s",
-    httpx.ConnectTimeout: f"the Hub did not answer within {HUB_SECONDS:.0f} s",
+REASONS: dict[type | tuple[type, ...], str] = {
+    errors.OfflineModeIsEnabled: "the Hub is switched off here (HF_HUB_OFFLINE)",
+    errors.RepositoryNotFoundError: "the Hub has no such repository, or keeps it private",
+    (TimeoutError, httpx.TimeoutException): f"the Hub did not answer within {HUB_SECONDS:.0f} s",
     httpx.ConnectError: "the Hub could not be reached",
 }
+# What transformers raises for a folder that holds something else, and what a torn file raises.
+OTHER = (OSError, ValueError, KeyError, AttributeError, RuntimeError)
+TORN = (SafetensorError, errors.SafetensorsParsingError)
+_fetch = partial(snapshot_download, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"])
 
 
 class CheckpointError(UserError):
@@ -49,12 +50,7 @@ class CheckpointError(UserError):
 def load_models(
     vgg16: str | None = None, zero_shot: str | None = None, texts: Texts = STUDY
 ) -> Models:
-    """Load both models on the processor, and encode the texts once.
-
-    Args:
-        vgg16: a folder or a Hub id (default: `VGG16_MODEL`, or the bundled checkpoint).
-        zero_shot: likewise (default: `ZERO_SHOT_MODEL`, or OpenAI's CLIP).
-        texts: of each category, for the zero-shot model.
+    """Load both models on the processor, each from a folder or a Hub id, and encode the texts once.
 
     Raises:
         CheckpointError: VGG16's checkpoint cannot be had, or is not an image classifier.
@@ -68,7 +64,7 @@ def load_vgg16(name: str | None = None) -> FineTuned:
     folder = find_checkpoint(name)
     try:
         return FineTuned(folder, _identity("VGG16", name, [folder]))
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (*OTHER, *TORN) as error:
         raise CheckpointError(
             f"{name} is not an image classifier that transformers can load ({error})."
         ) from error
@@ -80,18 +76,14 @@ def load_zero_shot(name: str | None = None, texts: Texts = STUDY) -> ZeroShot:
     try:
         folder = find_checkpoint(name)
         model = ZeroShot(CLIP(folder), texts, _identity("CLIP", name, [folder]))
-    except CheckpointError as error:
-        model = _stand_in(str(error), texts)
-    except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError):
-        model = _stand_in(f"{name} is not a CLIP checkpoint that transformers can load.", texts)
+    except (CheckpointError, *OTHER, *TORN) as error:
+        other = f"{name} is not a CLIP checkpoint that transformers can load."
+        reason = str(error) if isinstance(error, CheckpointError) else other
+        folders = [BUNDLED / "efficientnet_lite0", BUNDLED / "minilm"]
+        identity = _identity("ConSE", "efficientnet_lite0 + minilm", folders, stands_in=reason)
+        model = ZeroShot(ConSE(*folders), texts, identity)
     _ = model.weights  # encoded here, before the first photo
     return model
-
-
-def _stand_in(reason: str, texts: Texts) -> ZeroShot:
-    folders = [BUNDLED / "efficientnet_lite0", BUNDLED / "minilm"]
-    identity = _identity("ConSE", "efficientnet_lite0 + minilm", folders, stands_in=reason)
-    return ZeroShot(ConSE(*folders), texts, identity)
 
 
 def save_before_refit(
@@ -99,40 +91,31 @@ def save_before_refit(
 ) -> None:
     """Keep beside the weights what the training gave photos before it was trained on them.
 
-    Args:
-        folder: holds the weights.
-        logits: (photos, categories).
-        sha256: of each photo's bytes.
-        categories: in the order of the logits.
+    The logits are (photos, categories); `sha256` is of each photo's bytes.
     """
-    about = {"weights": digest(folder), "photos": json.dumps(sha256)}
-    about["categories"] = json.dumps(categories)
+    listed = {"photos": json.dumps(sha256), "categories": json.dumps(categories)}
+    about = {"weights": digest(folder)} | listed
     save_file({"logits": np.ascontiguousarray(logits, np.float32)}, folder / BEFORE_REFIT, about)
 
 
 def load_before_refit(folder: Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The logits (categories,) by SHA-256, and their categories; empty where none are of these
-    weights."""
+    """Logits (categories,) by SHA-256, and their categories; empty where absent or of others."""
     try:
         with safe_open(folder / BEFORE_REFIT, "np") as file:
             about, logits = file.metadata(), file.get_tensor("logits")
     except (OSError, SafetensorError):
         return {}, []
-    if about.get("weights") != digest(folder):
+    if about["weights"] != digest(folder):
         return {}, []
-    return dict(zip(json.loads(about["photos"]), logits, strict=True)), json.loads(
-        about["categories"]
-    )
+    photos, categories = json.loads(about["photos"]), json.loads(about["categories"])
+    return dict(zip(photos, logits, strict=True)), categories
 
 
 def find_checkpoint(name: str) -> Path:
     """The folder that holds a checkpoint's files, fetched from the Hub where it must be.
 
-    What is in the cache is used without asking the Hub; a Hub that does not answer costs
-    HUB_SECONDS and no more.
-
-    Args:
-        name: a folder, or a Hub id such as `user/name`.
+    The name is a folder, or a Hub id such as `user/name`. What is in the cache is used without
+    asking the Hub; a Hub that does not answer costs HUB_SECONDS and no more.
 
     Raises:
         CheckpointError: no such folder, or not in the cache and not to be had from the Hub.
@@ -143,14 +126,18 @@ def find_checkpoint(name: str) -> Path:
     for revision in revisions:
         if folder := _cached(name, revision):
             return folder
-    return _download(name, _ask_hub(name, revisions))
+    revision = _ask_hub(name, revisions)
+    try:
+        return Path(_fetch(name, revision=revision))
+    except Exception as error:  # the network and the Hub raise dozens of kinds
+        raise CheckpointError(
+            f"The download of {name} broke off ({type(error).__name__})."
+        ) from error
 
 
 def _cached(name: str, revision: str) -> Path | None:
     try:
-        folder = Path(
-            snapshot_download(name, revision=revision, allow_patterns=FILES, local_files_only=True)
-        )
+        folder = Path(_fetch(name, revision=revision, local_files_only=True))
     except (OSError, ValueError):
         return None
     return folder if (folder / "config.json").exists() and weight_files(folder) else None
@@ -159,58 +146,41 @@ def _cached(name: str, revision: str) -> Path | None:
 def _ask_hub(name: str, revisions: tuple[str, ...]) -> str:
     """The first of the revisions that holds safetensors, in one short question to the Hub.
 
-    The question runs in a thread of its own: a name server that hangs is not covered by the
-    client's time limit.
+    The question runs in a daemon thread: a name server that hangs is not covered by the client's
+    time limit, and would hold up the exit.
     """
-    answers: SimpleQueue[str | Exception] = SimpleQueue()
+    answer: Future[str] = Future()
 
     def ask() -> None:
         try:
             for revision in revisions:
-                info = HfApi().model_info(name, revision=revision, timeout=HUB_SECONDS)
+                info = huggingface_hub.model_info(name, revision=revision, timeout=HUB_SECONDS)
                 if any(file.rfilename.endswith(".safetensors") for file in info.siblings or []):
-                    return answers.put(revision)
-            answers.put(CheckpointError(f"{name} has no weights in the safetensors format."))
+                    return answer.set_result(revision)
+            raise CheckpointError(f"{name} has no weights in the safetensors format.")
         except Exception as error:  # handed over to the thread that waits
-            answers.put(error)
+            answer.set_exception(error)
 
     threading.Thread(target=ask, daemon=True).start()
     try:
-        answer = answers.get(timeout=HUB_SECONDS + 0.5)
-    except Empty:
-        answer = TimeoutError()
-    if isinstance(answer, CheckpointError):
-        raise answer
-    if isinstance(answer, Exception):
-        reason = REASONS.get(type(answer), f"the Hub did not give it ({type(answer).__name__})")
-        raise CheckpointError(f"{name} is not in the cache, and {reason}.") from answer
-    return answer
-
-
-def _download(name: str, revision: str) -> Path:
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=FILES))
-    except Exception as error:  # the network and the Hub raise dozens of kinds
-        raise CheckpointError(
-            f"The download of {name} broke off ({type(error).__name__})."
-        ) from error
+        return answer.result(HUB_SECONDS + 0.5)
+    except CheckpointError:
+        raise
+    except Exception as error:
+        known = (reason for kinds, reason in REASONS.items() if isinstance(error, kinds))
+        reason = next(known, f"the Hub did not give it ({type(error).__name__})")
+        raise CheckpointError(f"{name} is not in the cache, and {reason}.") from error
 
 
 def _identity(model: str, name: str, folders: list[Path], stands_in: str = "") -> Identity:
-    weights = [file for folder in folders for file in weight_files(folder)]
+    weights = weight_files(*folders)
+    tensors = [huggingface_hub.parse_local_safetensors_file_metadata(file) for file in weights]
     return Identity(
         name=model,
         # A folder's own name: where it lies on the server is nobody's business.
         checkpoint=name if "/" in name and not Path(name).is_dir() else Path(name).name,
         weights=digest(*folders),
-        parameters=sum(map(count_parameters, weights)),
+        parameters=sum(sum(file.parameter_count.values()) for file in tensors),
         bytes=sum(file.stat().st_size for file in weights),
         stands_in=stands_in,
     )
-
-
-def count_parameters(weights: Path) -> int:
-    """How many numbers a safetensors file holds."""
-    with safe_open(weights, "pt") as tensors:
-        names = tensors.keys()  # the file itself cannot be iterated
-        return sum(math.prod(tensors.get_slice(name).get_shape()) for name in names)

@@ -2,24 +2,25 @@
 
     photo --prepare--> pixels --Model.logits--> logits --softmax--> probabilities
 
-Two kinds are here, and whatever shows, sorts or measures photos loops over them: `FineTuned`, a
-network that was trained on the categories, and `ZeroShot`, an encoder (space/models/encoders.py)
-bound to texts that describe them.
+Whatever shows, sorts or measures photos loops over the two kinds of `Model`: `FineTuned`, a network
+that was trained on the categories, and `ZeroShot`, an encoder (space/models/encoders.py) bound to
+texts that describe them. `key` names a model's columns in tables and its colour, `kind` how it came
+to know its categories, which are in the order of the logits; `to` moves its networks to a device.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from transformers import AutoConfig, AutoImageProcessor, BaseImageProcessor
 
 from data.texts import Texts
+from space.models import engine
 from space.models.encoders import Encoder, unit
-from space.models.engine import class_logits, fastest, load_classifier, quantised
 from space.models.pixels import photo_shape
 
 
@@ -27,35 +28,13 @@ from space.models.pixels import photo_shape
 class Identity:
     """What a checkpoint is, as the page and the reports name it."""
 
-    # The architecture: "VGG16", "CLIP" or "ConSE".
-    name: str
-    # A folder's name or a Hub id.
-    checkpoint: str
-    # The SHA-256 of the weights, wherever they lie.
-    weights: str
+    name: str  # of the architecture: "VGG16", "CLIP" or "ConSE"
+    checkpoint: str  # a folder's name or a Hub id
+    weights: str  # their SHA-256, wherever they lie
     parameters: int
     bytes: int
     # Why this model stands in for the one that was asked for; empty where it does not.
     stands_in: str = ""
-
-
-class Model(Protocol):
-    """A classifier of photos."""
-
-    # Names the model's columns in tables, and its colour.
-    key: str
-    # How it came to know its categories: "fine-tuned" or "zero-shot".
-    kind: str
-    identity: Identity
-    processor: BaseImageProcessor
-    # In the order of the logits.
-    categories: list[str]
-
-    def logits(self, pixels: torch.Tensor) -> np.ndarray:
-        """The logits (n, categories) float32 of n prepared photos (n, 3, height, width)."""
-
-    def to(self, device: str) -> None:
-        """Move the networks to a device."""
 
 
 class FineTuned:
@@ -68,12 +47,15 @@ class FineTuned:
         self.folder, self.identity = folder, identity
         self.processor = AutoImageProcessor.from_pretrained(folder)
         labels = AutoConfig.from_pretrained(folder).id2label
-        self.categories: list[str] = [labels[index] for index in range(len(labels))]
-        self._network = quantised(folder) or fastest(
-            load_classifier(folder), class_logits, photo_shape(self.processor), exact=False
+        self.categories: list[str] = [label for _, label in sorted(labels.items())]
+        shape = photo_shape(self.processor)
+        quantised = engine.load_quantised(folder) if engine.uses_openvino() else None
+        self._network = quantised or engine.fastest(
+            engine.class_logits(engine.load_classifier(folder)), shape, exact=False
         )
 
     def logits(self, pixels: torch.Tensor) -> np.ndarray:
+        """The logits (n, categories) float32 of n prepared photos (n, 3, height, width)."""
         return self._network(pixels)
 
     def to(self, device: str) -> None:
@@ -109,6 +91,7 @@ class ZeroShot:
         return unit(np.stack(means))
 
     def logits(self, pixels: torch.Tensor) -> np.ndarray:
+        """The logits (n, categories) float32 of n prepared photos (n, 3, height, width)."""
         return self.logits_of(self.encoder.encode_photos(pixels))
 
     def logits_of(self, image_embeddings: np.ndarray) -> np.ndarray:
@@ -123,6 +106,9 @@ class ZeroShot:
         self.encoder.to(device)
 
 
+Model = FineTuned | ZeroShot
+
+
 class Models(NamedTuple):
     """The models that are compared, in the order in which they are shown."""
 
@@ -131,9 +117,5 @@ class Models(NamedTuple):
 
 
 def by_name(logits: np.ndarray, have: Sequence[str], want: Sequence[str]) -> np.ndarray:
-    """Logits in the order of other categories: (n, have) -> (n, want).
-
-    Raises:
-        ValueError: a category that is wanted is missing.
-    """
+    """Logits (n, have) in another order, (n, want); a ValueError where a category is missing."""
     return logits[..., [list(have).index(category) for category in want]]

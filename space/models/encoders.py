@@ -13,37 +13,31 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
 from scipy.special import softmax
-from transformers import (
-    AutoImageProcessor,
-    AutoModel,
-    AutoModelForZeroShotImageClassification,
-    AutoTokenizer,
-    BatchEncoding,
-)
 
-from space.models.engine import class_logits, fastest, load_classifier
+from space.models.engine import Outputs, class_logits, fastest, load_classifier
 from space.models.pixels import photo_shape
 
-# Texts that go through a network at a time.
-TEXT_BATCH = 16
-# Texts whose embeddings are kept.
-KEPT_TEXTS = 1024
+TEXT_BATCH = 16  # texts that go through a network at a time
+KEPT_TEXTS = 1024  # texts whose embeddings are kept
 
 
 class Encoder(ABC):
-    """A folder's networks that encode photos and texts into one space."""
+    """A folder's networks that encode photos and texts into one space.
+
+    Each kind sets `_network` for photos (a Network of space/models/engine.py), `_model` for texts
+    (of transformers), and `_context`, how many tokens of a text that takes.
+    """
 
     # What similarities are multiplied by before the softmax (1 / temperature).
     logit_scale: float
-    # How many tokens the text network takes, and how texts are padded.
-    _context: int
-    _padding: str = "longest"
+    _padding = "longest"  # of texts
 
     def __init__(self, images: Path, texts: Path) -> None:
         self.folder = images
-        self.processor = AutoImageProcessor.from_pretrained(images)
-        self._tokenizer = AutoTokenizer.from_pretrained(texts)
+        self.processor = transformers.AutoImageProcessor.from_pretrained(images)
+        self._tokenizer = transformers.AutoTokenizer.from_pretrained(texts)
         # A tokenizer keeps the truncation of its last call (transformers issue 47085): one
         # visitor's text may not be cut while another's is measured.
         self._lock = threading.Lock()
@@ -65,25 +59,21 @@ class Encoder(ABC):
         with self._lock:
             return len(self._tokenizer(text, verbose=False)["input_ids"]) > self._context
 
-    @abstractmethod
     def to(self, device: str) -> None:
         """Move the networks to a device."""
+        self._network.to(device)
+        self._model.to(device)
 
     @abstractmethod
-    def _text_features(self, tokens: BatchEncoding) -> torch.Tensor:
+    def _text_features(self, tokens: transformers.BatchEncoding) -> torch.Tensor:
         """What the text network makes of n texts, (n, d)."""
 
     @torch.inference_mode()
     def _encode_batch(self, texts: list[str]) -> np.ndarray:
+        cut = {"truncation": True, "max_length": self._context, "padding": self._padding}
         with self._lock:
-            tokens = self._tokenizer(
-                texts,
-                padding=self._padding,
-                truncation=True,
-                max_length=self._context,
-                return_tensors="pt",
-            )
-        return unit(self._text_features(tokens).cpu().numpy())
+            tokens = self._tokenizer(texts, return_tensors="pt", **cut)
+        return unit(self._text_features(tokens.to(self._model.device)).cpu().numpy())
 
 
 class CLIP(Encoder):
@@ -94,29 +84,23 @@ class CLIP(Encoder):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, folder)
-        self._model = AutoModelForZeroShotImageClassification.from_pretrained(
+        self._model = transformers.AutoModelForZeroShotImageClassification.from_pretrained(
             folder, use_safetensors=True, dtype=torch.float32
         )
-        self._network = fastest(
-            self._model,
-            lambda model, pixels: model.get_image_features(pixels).pooler_output,
-            photo_shape(self.processor),
-            exact=True,
+        photos = Outputs(
+            self._model, lambda model, pixels: model.get_image_features(pixels).pooler_output
         )
+        self._network = fastest(photos, photo_shape(self.processor), exact=True)
         self.logit_scale = self._model.logit_scale.exp().item()
         self._context = self._model.config.text_config.max_position_embeddings
-        if "siglip" in self._model.config.model_type:
-            # It learned from texts padded to its whole context.
+        if "siglip" in self._model.config.model_type:  # it learned from texts padded to the end
             self._padding = "max_length"
 
     def encode_photos(self, pixels: torch.Tensor) -> np.ndarray:
         return unit(self._network(pixels))
 
-    def _text_features(self, tokens: BatchEncoding) -> torch.Tensor:
-        return self._model.get_text_features(**tokens.to(self._model.device)).pooler_output
-
-    def to(self, device: str) -> None:
-        self._model.to(device)
+    def _text_features(self, tokens: transformers.BatchEncoding) -> torch.Tensor:
+        return self._model.get_text_features(**tokens).pooler_output
 
 
 class ConSE(Encoder):
@@ -131,38 +115,30 @@ class ConSE(Encoder):
     # their order.
     logit_scale = 20.0
 
-    def __init__(self, classifier: Path, text_encoder: Path) -> None:
-        super().__init__(classifier, text_encoder)
-        model = load_classifier(classifier)
-        self._network = fastest(model, class_logits, photo_shape(self.processor), exact=True)
-        self._text_encoder = AutoModel.from_pretrained(
-            text_encoder, use_safetensors=True, dtype=torch.float32
+    def __init__(self, images: Path, texts: Path) -> None:
+        super().__init__(images, texts)
+        classifier = load_classifier(images)
+        self._network = fastest(class_logits(classifier), photo_shape(self.processor), exact=True)
+        self._model = transformers.AutoModel.from_pretrained(
+            texts, use_safetensors=True, dtype=torch.float32
         )
-        self._context = self._text_encoder.config.max_position_embeddings
-        labels = model.config.id2label
+        self._context = self._model.config.max_position_embeddings
+        labels = np.array([label for _, label in sorted(classifier.config.id2label.items())])
+        # Texts of like length go together, so that little is padding.
+        order = np.argsort([*map(len, labels)], kind="stable")
+        batches = np.split(labels[order], np.arange(TEXT_BATCH, len(labels), TEXT_BATCH))
+        encoded = [self._encode_batch(batch.tolist()) for batch in batches]
         # One for each class that the classifier knows, (classes, d) float32, of unit length.
-        self.class_embeddings = self._encode([labels[index] for index in range(len(labels))])
+        self.class_embeddings = np.concatenate(encoded)[np.argsort(order)]
 
     def encode_photos(self, pixels: torch.Tensor) -> np.ndarray:
         return unit(softmax(self._network(pixels), axis=-1) @ self.class_embeddings)
 
-    def _encode(self, texts: list[str]) -> np.ndarray:
-        """Sentence embeddings; texts of like length go together, so that little is padding."""
-        order = np.argsort([len(text) for text in texts], kind="stable")
-        batches = np.array_split(order, np.arange(TEXT_BATCH, len(texts), TEXT_BATCH))
-        encoded = [self._encode_batch([texts[index] for index in batch]) for batch in batches]
-        return np.concatenate(encoded)[np.argsort(order)]
-
-    def _text_features(self, tokens: BatchEncoding) -> torch.Tensor:
+    def _text_features(self, tokens: transformers.BatchEncoding) -> torch.Tensor:
         """The mean over the tokens of each text, as the sentence encoder was trained."""
-        tokens = tokens.to(self._text_encoder.device)
-        hidden = self._text_encoder(**tokens).last_hidden_state
+        hidden = self._model(**tokens).last_hidden_state
         mask = tokens["attention_mask"][..., None]
         return (hidden * mask).sum(1) / mask.sum(1)
-
-    def to(self, device: str) -> None:
-        self._network.to(device)
-        self._text_encoder.to(device)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Where an image network runs: OpenVINO on a processor, torch on a GPU or where that is absent.
 
-    a torch model --fastest----> Network: pixels (n, 3, height, width) -> outputs (n, d) float32
-    a checkpoint  --quantised--> Network, in 8-bit integers
+    a torch module --fastest---------> Network: pixels (n, 3, height, width) -> (n, ...) float32
+    a checkpoint   --load_quantised--> Network, in 8-bit integers
 
 training/quantise.py makes the integers, and they are used with the weights that they were made of.
 """
@@ -14,7 +14,6 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -41,148 +40,32 @@ QUANTISED = "quantised.safetensors"
 BEFORE_REFIT = "before_refit.safetensors"
 
 
-class Network(Protocol):
-    """An image network, ready to run."""
+class Outputs(nn.Module):
+    """A function of a model as a module of its own: pixels -> function(model, pixels)."""
 
-    def __call__(self, pixels: torch.Tensor) -> np.ndarray:
-        """The outputs (n, d) float32 for n prepared photos (n, 3, height, width) float32."""
+    def __init__(
+        self, model: nn.Module, function: Callable[[nn.Module, torch.Tensor], torch.Tensor]
+    ) -> None:
+        super().__init__()
+        self.model, self.function = model, function
 
-    def to(self, device: str) -> None:
-        """Move it to a device, where it can be moved."""
-
-
-def uses_openvino() -> bool:
-    """Whether image networks run through OpenVINO here."""
-    return openvino is not None and not torch.cuda.is_available()
-
-
-def bfloat16_pays(device: str) -> bool:
-    """Whether a device multiplies bfloat16 in hardware."""
-    if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device == "cpu" and torch.cpu._is_avx512_bf16_supported()
-
-
-def fastest(
-    model: nn.Module,
-    forward: Callable[[nn.Module, torch.Tensor], torch.Tensor],
-    shape: torch.Size,
-    *,
-    exact: bool,
-) -> Network:
-    """A torch model, run by what is fastest here.
-
-    Args:
-        model: float32.
-        forward: gives the outputs (n, ...) of the model for pixels.
-        shape: of pixels, (n, 3, height, width); n may differ later.
-        exact: whether OpenVINO stays in float32 where bfloat16 is faster.
-    """
-    if uses_openvino():
-        try:
-            return OpenVINONetwork(convert(model, forward, shape), exact=exact)
-        except Exception as error:  # its frontend raises dozens of kinds for what it cannot read
-            log.warning(f"OpenVINO cannot run this network, torch does: {first_line(error)}")
-    return TorchNetwork(model, forward)
-
-
-def quantised(folder: Path) -> Network | None:
-    """A checkpoint's network in 8-bit integers; None where a GPU or the weights run instead."""
-    return load_quantised(folder) if uses_openvino() else None
-
-
-def load_quantised(folder: Path) -> Network | None:
-    """A checkpoint's network in 8-bit integers, on the processor.
-
-    None where there is no such network of these very weights, or it is broken, or cannot be run.
-    """
-    if openvino is None or not (folder / QUANTISED).exists():
-        return None
-    try:
-        with safe_open(folder / QUANTISED, "np") as file:
-            about, constants = file.metadata(), file.get_tensor("constants")
-        if about["weights"] != digest(folder):
-            return None
-        network = openvino.Core().read_model(about["graph"], openvino.Tensor(constants))
-        return OpenVINONetwork(network, exact=False)
-    except (SafetensorError, KeyError, RuntimeError) as error:
-        log.warning(f"{QUANTISED} cannot be run, the weights are: {first_line(error)}")
-        return None
-
-
-def save_quantised(network: "openvino.Model", folder: Path) -> None:
-    """Leave a quantised network beside the weights that it was made of."""
-    with tempfile.TemporaryDirectory() as name:
-        graph = Path(name) / "network.xml"
-        openvino.save_model(network, graph)
-        constants = np.fromfile(graph.with_suffix(".bin"), np.uint8)
-        about = {"graph": graph.read_text(encoding="utf-8"), "weights": digest(folder)}
-        save_file({"constants": constants}, folder / QUANTISED, about)
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that hold a checkpoint's weights."""
-    beside = {QUANTISED, BEFORE_REFIT}
-    return sorted(file for file in folder.glob("*.safetensors") if file.name not in beside)
-
-
-def digest(*folders: Path) -> str:
-    """The SHA-256 of a checkpoint's weights, which is what it is, wherever it lies.
-
-    What was made of a checkpoint (a quantised network, a report) names it, and is used with these
-    weights alone.
-    """
-    sha256 = hashlib.sha256()
-    for file in (file for folder in folders for file in weight_files(folder)):
-        with file.open("rb") as weights:
-            while block := weights.read(2**20):
-                sha256.update(block)
-    return sha256.hexdigest()
-
-
-def load_classifier(folder: Path) -> PreTrainedModel:
-    """An image classifier as torch knows it, float32, for inference."""
-    return AutoModelForImageClassification.from_pretrained(
-        folder, use_safetensors=True, dtype=torch.float32
-    )
-
-
-def class_logits(model: PreTrainedModel, pixels: torch.Tensor) -> torch.Tensor:
-    """The logits (n, classes) of an image classifier."""
-    return model(pixels).logits
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in a line."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def convert(
-    model: nn.Module, forward: Callable[[nn.Module, torch.Tensor], torch.Tensor], shape: torch.Size
-) -> "openvino.Model":
-    """A torch model as OpenVINO knows it; the arguments are those of `fastest`."""
-    with warnings.catch_warnings(action="ignore"):
-        return openvino.convert_model(
-            _Forward(model, forward), example_input=torch.zeros(shape), input=[-1, *shape[1:]]
-        )
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.function(self.model, pixels)
 
 
 class TorchNetwork:
-    """A float32 model through torch, in the memory layout in which convolutions are fastest."""
+    """A float32 module through torch, in the memory layout in which convolutions are fastest."""
 
-    def __init__(
-        self, model: nn.Module, forward: Callable[[nn.Module, torch.Tensor], torch.Tensor]
-    ) -> None:
-        self._model, self._forward = model.to(memory_format=torch.channels_last), forward
-        self._device = "cpu"
+    def __init__(self, module: nn.Module) -> None:
+        self._module, self._device = module.to(memory_format=torch.channels_last), "cpu"
 
     @torch.inference_mode()
     def __call__(self, pixels: torch.Tensor) -> np.ndarray:
         pixels = pixels.to(self._device, memory_format=torch.channels_last)
-        return self._forward(self._model, pixels).float().cpu().numpy()
+        return self._module(pixels).float().cpu().numpy()
 
     def to(self, device: str) -> None:
-        self._model.to(device)
+        self._module.to(device)
         self._device = device
 
 
@@ -207,14 +90,94 @@ class OpenVINONetwork:
         """It stays on the processor."""
 
 
-class _Forward(nn.Module):
-    """One function of a model as a module, which is what OpenVINO converts."""
+Network = TorchNetwork | OpenVINONetwork
 
-    def __init__(
-        self, model: nn.Module, forward: Callable[[nn.Module, torch.Tensor], torch.Tensor]
-    ) -> None:
-        super().__init__()
-        self.model, self._forward = model, forward
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self._forward(self.model, pixels)
+def uses_openvino() -> bool:
+    """Whether image networks run through OpenVINO here."""
+    return openvino is not None and not torch.cuda.is_available()
+
+
+def bfloat16_pays(device: str) -> bool:
+    """Whether a device multiplies bfloat16 in hardware."""
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def fastest(module: nn.Module, shape: torch.Size, *, exact: bool) -> Network:
+    """A float32 module, run by what is fastest here; see `convert`.
+
+    Unless it is to be exact, OpenVINO may calculate in bfloat16.
+    """
+    if uses_openvino():
+        try:
+            return OpenVINONetwork(convert(module, shape), exact=exact)
+        except Exception as error:  # its frontend raises dozens of kinds for what it cannot read
+            log.warning(f"OpenVINO cannot run this network, torch does: {error!r:.200}")
+    return TorchNetwork(module)
+
+
+def convert(module: nn.Module, shape: torch.Size) -> "openvino.Model":
+    """A module as OpenVINO knows it, for pixels of a shape (n, 3, height, width) with any n."""
+    with warnings.catch_warnings(action="ignore"):
+        return openvino.convert_model(
+            module, example_input=torch.zeros(shape), input=[-1, *shape[1:]]
+        )
+
+
+def load_quantised(folder: Path) -> Network | None:
+    """A checkpoint's 8-bit network, on the processor; None if absent, torn or of other weights."""
+    if not (folder / QUANTISED).exists():
+        return None
+    try:
+        with safe_open(folder / QUANTISED, "np") as file:
+            about, constants = file.metadata(), file.get_tensor("constants")
+        if about["weights"] != digest(folder):
+            return None
+        network = openvino.Core().read_model(about["graph"], openvino.Tensor(constants))
+        return OpenVINONetwork(network, exact=False)
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        log.warning(f"{QUANTISED} cannot be run, the weights are: {error!r:.200}")
+        return None
+
+
+def save_quantised(network: "openvino.Model", folder: Path) -> None:
+    """Leave a quantised network beside the weights that it was made of."""
+    with tempfile.TemporaryDirectory() as name:
+        graph = Path(name) / "network.xml"
+        openvino.save_model(network, graph)
+        constants = np.fromfile(graph.with_suffix(".bin"), np.uint8)
+        about = {"graph": graph.read_text(encoding="utf-8"), "weights": digest(folder)}
+        save_file({"constants": constants}, folder / QUANTISED, about)
+
+
+def weight_files(*folders: Path) -> list[Path]:
+    """The safetensors files that hold a checkpoint's weights."""
+    files = [file for folder in folders for file in sorted(folder.glob("*.safetensors"))]
+    return [file for file in files if file.name not in (QUANTISED, BEFORE_REFIT)]
+
+
+def digest(*folders: Path) -> str:
+    """The SHA-256 of a checkpoint's weights, which is what it is, wherever it lies.
+
+    What was made of a checkpoint (a quantised network, a report) names it, and is used with these
+    weights alone.
+    """
+    sha256 = hashlib.sha256()
+    for file in weight_files(*folders):
+        with file.open("rb") as weights:
+            hashlib.file_digest(weights, lambda: sha256)
+    return sha256.hexdigest()
+
+
+def load_classifier(folder: Path) -> PreTrainedModel:
+    """An image classifier as torch knows it, float32, for inference."""
+    return AutoModelForImageClassification.from_pretrained(
+        folder, use_safetensors=True, dtype=torch.float32
+    )
+
+
+def class_logits(classifier: PreTrainedModel) -> Outputs:
+    """An image classifier as a module that gives its logits (n, classes)."""
+    return Outputs(classifier, lambda model, pixels: model(pixels).logits)

@@ -5,6 +5,7 @@ once more, in float32 and on the processor, when a map of it is first asked for.
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cache
 from math import isqrt
 from pathlib import Path
@@ -34,23 +35,18 @@ class UnexplainedError(ValueError):
 
 
 def heat_map(model: Model, picture: Image.Image, category: int) -> np.ndarray:
-    """Where in a picture a model's logit of a category comes from.
+    """Where in a picture, as a model saw it, the logit of a category comes from.
 
     Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) for networks of convolutions, of the logit or
     of ConSE's cosine similarity; gradient-weighted attention (Chefer et al. 2021, arXiv 2103.15679)
     of the cosine similarity for CLIP.
 
-    Args:
-        model: a network of convolutions, or an encoder that is a vision transformer.
-        picture: what it was shown.
-        category: an index of `model.categories`.
-
     Returns:
         (height, width) float32 in [0, 1]: from the least to the most that a place of the picture
-        spoke for the category; 0 everywhere where nothing did.
+        spoke for the category, an index of `model.categories`; 0 everywhere where nothing did.
 
     Raises:
-        UnexplainedError: the network is neither.
+        UnexplainedError: the network is neither of convolutions nor a vision transformer.
     """
     pixels = pixels_of(picture, model.processor)
     if isinstance(model, FineTuned):
@@ -67,12 +63,7 @@ def heat_map(model: Model, picture: Image.Image, category: int) -> np.ndarray:
 
 
 def draw(picture: Image.Image, heat: np.ndarray) -> Image.Image:
-    """Lay a map over the picture in grey: viridis, which all kinds of colour vision can read.
-
-    Args:
-        picture: what the network was shown.
-        heat: (height, width) of the picture, in [0, 1].
-    """
+    """Lay a map over its grey picture in viridis, which all kinds of colour vision can read."""
     colours = Image.fromarray(colormaps["viridis"](heat, bytes=True)[..., :3])
     return Image.blend(picture.convert("L").convert("RGB"), colours, 0.6)
 
@@ -91,7 +82,7 @@ def _attention_relevance(folder: Path, pixels: torch.Tensor, text: torch.Tensor)
     photo = network.get_image_features(pixels.requires_grad_(), output_attentions=True)
     tokens = photo.attentions[0].shape[-1] if photo.attentions else 0
     side = isqrt(max(tokens - 1, 0))
-    if not tokens or side * side + 1 != tokens:
+    if side * side + 1 != tokens:
         raise UnexplainedError(
             "Its scores cannot be traced back: its image encoder is not a vision transformer with "
             "a class token, as CLIP's is."
@@ -115,15 +106,15 @@ def _load_convolutions(folder: Path, shape: torch.Size) -> tuple[nn.Module, nn.M
     network = load_classifier(folder)
     network.to(memory_format=torch.channels_last).requires_grad_(False)
     calls: list[tuple[nn.Module, torch.Size]] = []
-    leaves = [module for module in network.modules() if not any(module.children())]
-    hooks = [
-        module.register_forward_hook(lambda module, _, output: calls.append((module, output.shape)))
-        for module in leaves
-    ]
-    with torch.no_grad():
+
+    def note(module: nn.Module, _: object, output: torch.Tensor) -> None:
+        calls.append((module, output.shape))
+
+    with torch.no_grad(), ExitStack() as hooks:
+        for module in network.modules():
+            if not any(module.children()):
+                hooks.enter_context(module.register_forward_hook(note))
         network(torch.zeros(shape))
-    for hook in hooks:
-        hook.remove()
     convolutions = [
         call for call in calls if isinstance(call[0], nn.Conv2d) and call[1][2:].numel() > 1
     ]
@@ -132,8 +123,7 @@ def _load_convolutions(folder: Path, shape: torch.Size) -> tuple[nn.Module, nn.M
             "Its scores cannot be traced back: it is not a network of convolutions."
         )
     last, maps = convolutions[-1]
-    # Nothing before it needs a gradient.
-    last.requires_grad_()
+    last.requires_grad_()  # nothing before it needs a gradient
     return network, [module for module, output in calls if output == maps][-1]
 
 

@@ -3,8 +3,9 @@
 photo --prepare--> pixels (n, 3, height, width) <--pixels_of / picture--> picture
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from datasets import Dataset
 from PIL import Image
@@ -12,8 +13,7 @@ from torchvision.transforms.functional import to_tensor
 from tqdm.auto import tqdm
 from transformers import BaseImageProcessor
 
-# Photos that go through a network at a time.
-BATCH = 16
+BATCH = 16  # photos that go through a network at a time
 
 
 def prepare(photos: Sequence[Image.Image], processor: BaseImageProcessor) -> torch.Tensor:
@@ -21,15 +21,16 @@ def prepare(photos: Sequence[Image.Image], processor: BaseImageProcessor) -> tor
     return processor(list(photos), return_tensors="pt")["pixel_values"]
 
 
-def prepare_all(
-    photos: Dataset, processor: BaseImageProcessor, description: str
-) -> Iterator[torch.Tensor]:
-    """Labelled photos as a network is shown them, BATCH at a time, with a progress bar."""
-    with tqdm(total=len(photos), desc=description, unit="photo") as progress:
-        for start in range(0, len(photos), BATCH):
-            images = photos[start : start + BATCH]["image"]
-            yield prepare(images, processor)
-            progress.update(len(images))
+def over(
+    photos: Dataset,
+    processor: BaseImageProcessor,
+    function: Callable[[torch.Tensor], np.ndarray],
+    description: str,
+) -> np.ndarray:
+    """What a function makes of the pixels of labelled photos, a row each, with a progress bar."""
+    starts = tqdm(range(0, len(photos), BATCH), description, unit="batch")
+    batches = (photos[start : start + BATCH]["image"] for start in starts)
+    return np.concatenate([function(prepare(batch, processor)) for batch in batches])
 
 
 def picture(pixels: torch.Tensor, processor: BaseImageProcessor) -> Image.Image:

@@ -7,7 +7,7 @@ question brings all that its answer needs, and the answer carries the question's
 import base64
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -25,15 +25,13 @@ from space.pages.templates import render
 from space.report.report import COMMAND, accuracy_of
 
 LIMITS = {"rows": 20, "name": 80, "text": 2000}
-# A model whose two first choices are closer than this is called unsure.
-CLOSE = 0.15
+CLOSE = 0.15  # a model whose two first choices are closer than this is called unsure
 
 
 class Row(BaseModel):
     """A row of the table: a category of VGG16, one of the zero-shot model, or of both."""
 
-    # What VGG16 was trained to call it; empty for a category that the user added.
-    trained: str
+    trained: str  # what VGG16 was trained to call it; empty for one that the user added
     name: Annotated[str, AfterValidator(lambda name: name[: LIMITS["name"]])]
     # What the zero-shot model compares with, one text a line; empty where it is not offered it.
     text: Annotated[str, AfterValidator(lambda text: text[: LIMITS["text"]])]
@@ -44,46 +42,30 @@ class Question(BaseModel):
 
     rows: Annotated[list[Row], Field(max_length=LIMITS["rows"])]
     number: NonNegativeInt = 0
-    # For each model the row whose heat map is asked for.
-    explained: list[NonNegativeInt] | None = None
-    # A file, as the browser names it; without one, the pictures of an earlier answer, by model.
-    photo: str | None = None
-    seen: dict[str, str] = {}
+    explained: list[NonNegativeInt] | None = None  # for each model, the row to draw a heat map of
+    photo: str | None = None  # a file, as the browser names it
+    seen: dict[str, str] = {}  # without a file: the pictures of an earlier answer, by model
 
 
 @dataclass(frozen=True)
 class Column:
     """What one model says of a photo, row by row."""
 
-    # Bound to the texts of the rows, where it compares with texts.
-    model: Model
-    # What it calls each row, and the index among its categories; None where it has no such one.
-    names: list[str]
-    places: list[int | None]
+    model: Model  # bound to the texts of the rows, where it compares with texts
+    places: dict[int, int]  # of the rows that it knows, the index among its categories
     saw: Image.Image | None = None
-    # (categories,); None where there is no photo or no category
-    logits: np.ndarray | None = None
+    logits: np.ndarray | None = None  # (categories,); None where there is no photo or no category
+    # Of each row that it knows, the most probable first; empty where there are no logits.
+    probabilities: dict[int, float] = field(default_factory=dict)
     seconds: float = 0.0
-
-    @property
-    def probabilities(self) -> list[float | None]:
-        """Of each row; None where there is none."""
-        values = [] if self.logits is None else softmax(self.logits).tolist()
-        return [values[place] if values and place is not None else None for place in self.places]
 
     def similarity(self, row: int) -> float:
         """The cosine similarity of a row, of a model that measures it."""
         return float(self.logits[self.places[row]]) / self.model.encoder.logit_scale
 
     @property
-    def order(self) -> list[int]:
-        """The rows that the model knows, the most probable first."""
-        known = {row: value for row, value in enumerate(self.probabilities) if value is not None}
-        return sorted(known, key=known.__getitem__, reverse=True)
-
-    @property
     def unsure(self) -> bool:
-        nearest = [self.probabilities[row] for row in self.order[:2]]
+        nearest = list(self.probabilities.values())[:2]
         return len(nearest) == 2 and nearest[0] - nearest[1] < CLOSE
 
     def heat(self, row: int) -> tuple[Image.Image | None, str]:
@@ -117,9 +99,10 @@ def answer(models: Models, question: Question, find: Callable[[str], Path]) -> s
             seen = {model.key: _read_seen(model, question.seen) for model in models}
     except PhotoError as error:
         problem = str(error)
-    encoder, rows, explained = models.zero_shot.encoder, question.rows, question.explained or []
+    rows, explained = question.rows, question.explained or []
     if len(explained) != len(models) or max(explained) >= len(rows):
         explained = []
+    is_cut = models.zero_shot.encoder.is_cut
     return render(
         "compare.html",
         question=question,
@@ -129,9 +112,8 @@ def answer(models: Models, question: Question, find: Callable[[str], Path]) -> s
         legend=draw(Image.new("RGB", (128, 8), "grey"), np.tile(np.linspace(0, 1, 128), (8, 1))),
         accuracy_of=accuracy_of,
         command=COMMAND,
-        trained=models.vgg16,
-        zero_shot=models.zero_shot,
-        cut=[row.name for row in rows if any(map(encoder.is_cut, from_lines(row.text)))],
+        models=models,
+        cut=[row.name for row in rows if any(map(is_cut, from_lines(row.text)))],
         study=[row.model_dump() for row in study_rows(models)],
         limits=LIMITS,
     )
@@ -140,49 +122,51 @@ def answer(models: Models, question: Question, find: Callable[[str], Path]) -> s
 def compare(models: Models, photo: Image.Image) -> tuple[dict, dict, dict]:
     """Sort an RGB photo with each model and the study's texts.
 
-    Returns:
-        Each model's probability of each category; and the rest as plain values:
-        `cosine_similarities` by category, each model's `categories` (first choices), whether they
-        `agree`, `logit_scale`, `seconds`, and `models`.
+    Returns each model's probability of each category, and the rest as plain values, of which
+    `categories` are the models' first choices.
     """
-    rows = study_rows(models)
-    columns = {model.key: _column(model, rows, photo, None) for model in models}
-    first = {key: column.names[column.order[0]] for key, column in columns.items()}
-    zero_shot = columns["zero_shot"]
+    names = models.vgg16.categories
+    columns = {model.key: _column(model, study_rows(models), photo) for model in models}
+    vgg16, zero_shot = (
+        {name: column.probabilities[row] for row, name in enumerate(names)}
+        for column in columns.values()
+    )
+    first = {key: names[next(iter(column.probabilities))] for key, column in columns.items()}
+    similarities = map(columns["zero_shot"].similarity, range(len(names)))
     details = {
         "categories": first,
         "agree": len(set(first.values())) == 1,
-        "cosine_similarities": {
-            name: zero_shot.similarity(row) for row, name in enumerate(zero_shot.names)
-        },
+        "cosine_similarities": dict(zip(names, similarities, strict=True)),
         "logit_scale": models.zero_shot.encoder.logit_scale,
         "seconds": {key: round(column.seconds, 4) for key, column in columns.items()},
         "models": {model.key: asdict(model.identity) for model in models},
     }
-    return *(dict(zip(c.names, c.probabilities, strict=True)) for c in columns.values()), details
+    return vgg16, zero_shot, details
 
 
 def _column(
-    model: Model, rows: list[Row], photo: Image.Image | None, saw: Image.Image | None
+    model: Model, rows: list[Row], photo: Image.Image | None, saw: Image.Image | None = None
 ) -> Column:
     # A name of each row that no other row has, whatever the user calls it.
     keys = [row.trained or f"row {index}" for index, row in enumerate(rows)]
-    names = [row.trained for row in rows]
     if isinstance(model, ZeroShot):
         texts = {key: from_lines(row.text) for key, row in zip(keys, rows, strict=True)}
         model = model.with_texts({key: listed for key, listed in texts.items() if listed})
-        names = [row.name for row in rows]
     index = {category: place for place, category in enumerate(model.categories)}
-    places = [index.get(key) for key in keys]
+    places = {row: index[key] for row, key in enumerate(keys) if key in index}
     if not index or not (photo or saw):
-        return Column(model, names, places, saw)
+        return Column(model, places, saw)
     if isinstance(model, ZeroShot):
         _ = model.weights  # the texts are encoded before the clock starts
     start = time.perf_counter()
     pixels = pixels_of(saw, model.processor) if saw else prepare([photo], model.processor)
     logits = model.logits(pixels)[0]
     seconds = time.perf_counter() - start
-    return Column(model, names, places, saw or picture(pixels[0], model.processor), logits, seconds)
+    values = softmax(logits).tolist()
+    ranked = sorted(places, key=lambda row: values[places[row]], reverse=True)
+    probabilities = {row: values[places[row]] for row in ranked}
+    saw = saw or picture(pixels[0], model.processor)
+    return Column(model, places, saw, logits, probabilities, seconds)
 
 
 def _read_seen(model: Model, seen: dict[str, str]) -> Image.Image:

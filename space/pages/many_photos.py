@@ -14,15 +14,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from itertools import count, islice
+from itertools import chain, count, islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from zipfile import ZipFile
 
 import gradio as gr
 import pyarrow as pa
-from gradio.components.file import ListFiles
-from gradio.data_classes import FileData
+from gradio.data_classes import FileData, ListFiles
 from gradio.utils import get_upload_folder, is_in_or_equal
 from PIL import Image
 
@@ -32,26 +31,24 @@ from data.sources import DataError, open_source, zip_photos
 from space.models.classifiers import Models
 from space.pages import NETWORKS, PRIVATE
 from space.pages.templates import data_uri, render, script
-from space.sorting.batches import Logits, Photo, Pixels, logits_of, sort_photos
+from space.sorting.batches import Photo, sort_photos
 from space.sorting.rule import PERSON, Rule, find_rule
 from space.sorting.table import row_schema, write_table
 
 PRECISION = 0.99
 MAX_PHOTOS = 200
 MAX_UNPACKED = 200 * 1024**2
-# Of a zip: also folders, and what macOS adds.
-MAX_ENTRIES = 10 * MAX_PHOTOS
-# Larger ones are no faster on a processor, and take more memory.
-BATCH = 4
+MAX_ENTRIES = 10 * MAX_PHOTOS  # of a zip: also folders, and what macOS adds
+BATCH = 4  # larger ones are no faster on a processor, and take more memory
 GONE = "These photos are gone, ten minutes after your last key: please drop them again."
+NUMBERS = count(1)
 ADVICE = "Drop fewer, or sort them all with python space/sort_photos.py."
 
 
 class Drop(NamedTuple):
     """Photos that were dropped, and the rows of those that are sorted."""
 
-    # Later ones have higher numbers.
-    number: int
+    number: int  # later ones have higher numbers
     files: list[Path]
     photos: list[Photo]
     rows: list[dict]
@@ -76,7 +73,23 @@ def many_tab(models: Models, on_gpu: Callable[[Callable], Callable]) -> None:
     except UserError as error:
         gr.Markdown(str(error))
         return
-    begin, go_on, save = _handlers(models, rule, on_gpu)
+
+    @on_gpu
+    def sort(photos: list[Photo]) -> list[dict]:
+        batches = sort_photos(models, rule, photos, threads=1, show=small_picture)
+        return list(chain.from_iterable(batches))
+
+    def save(drop: Drop | None, event: gr.EventData) -> Path:
+        if drop is None:
+            raise gr.Error(GONE, print_exception=False)
+        corrections = {int(row): rule.categories[label] for row, label in event.corrections.items()}
+        # In its cache, Gradio deletes what it is given.
+        file = Path(tempfile.mkdtemp(dir=get_upload_folder()), Path(event.file).name)
+        try:
+            return write_result(drop, list(rule.names), corrections, file)
+        except (OSError, PhotoError) as error:
+            raise gr.Error(GONE, print_exception=False) from error
+
     with gr.Column(elem_id="many", elem_classes="evaluation"):
         gr.Markdown(
             "Photos that the models are confident of are sorted, the others listed for you, the "
@@ -86,57 +99,32 @@ def many_tab(models: Models, on_gpu: Callable[[Callable], Callable]) -> None:
         files = PhotosInput(label=label, file_count="multiple", height=150)
         table = gr.HTML(js_on_load=script("many_photos.js"))
         saved = gr.DownloadButton(visible="hidden", elem_id="many-saved")
-        # As long as the interface keeps uploads.
-        found = gr.State(None, time_to_live=600)
+        found = gr.State(None, time_to_live=600)  # as long as the interface keeps uploads
 
-    files.upload(begin, files, [files, table, found], **PRIVATE)
-    table.more(go_on, found, table, **NETWORKS, **PRIVATE)
+    files.upload(partial(_begin, rule), files, [files, table, found], **PRIVATE)
+    table.more(partial(_go_on, rule, sort), found, table, **NETWORKS, **PRIVATE)
     table.keep(_keep, found, found, queue=False, **PRIVATE)
     table.download(save, found, saved, **PRIVATE).success(
         None, js="() => document.getElementById('many-saved').click()", **PRIVATE
     )
 
 
-def _handlers(
-    models: Models, rule: Rule, on_gpu: Callable[[Callable], Callable]
-) -> tuple[Callable, Callable, Callable]:
-    """What begins with a drop, sorts its next photos, and writes its result."""
-    numbers = count(1)
+def _begin(rule: Rule, files: list[FileData]) -> Iterator[tuple]:
+    try:
+        drop = Drop(next(NUMBERS), [Path(file.path) for file in files], photos_in(files), [])
+        yield None, table_html(drop, rule), drop
+    except DataError as error:
+        # The box is left empty, and everything else as it is.
+        yield None, gr.skip(), gr.skip()
+        raise gr.Error(str(error), print_exception=False) from error
 
-    @on_gpu
-    def score(pixels: Pixels) -> Logits:
-        return logits_of(models, rule.categories, pixels)
 
-    # What is refused leaves the box empty, and everything else as it is.
-    def begin(files: list[FileData]) -> Iterator[tuple]:
-        try:
-            drop = Drop(next(numbers), [Path(file.path) for file in files], photos_in(files), [])
-            yield None, table_html(drop, rule), drop
-        except DataError as error:
-            yield None, gr.skip(), gr.skip()
-            raise gr.Error(str(error), print_exception=False) from error
-
+def _go_on(rule: Rule, sort: Callable, drop: Drop | None) -> str:
+    if drop is None:
+        return f'<p class="verdict">{GONE}</p>'
     # The rows are kept in place: a drop that came meanwhile is not written over.
-    def go_on(drop: Drop | None) -> str:
-        if drop is None:
-            return f'<p class="verdict">{GONE}</p>'
-        photos = drop.photos[len(drop.rows) :][:BATCH]
-        for rows in sort_photos(models, rule, photos, threads=1, score=score, show=small_picture):
-            drop.rows.extend(rows)
-        return table_html(drop, rule)
-
-    def save(drop: Drop | None, event: gr.EventData) -> Path:
-        if drop is None:
-            raise gr.Error(GONE, print_exception=False)
-        # In its cache, Gradio deletes what it is given.
-        folder = Path(tempfile.mkdtemp(dir=get_upload_folder()))
-        corrections = {int(row): rule.categories[label] for row, label in event.corrections.items()}
-        try:
-            return write_result(drop, list(rule.names), corrections, folder / Path(event.file).name)
-        except (OSError, PhotoError) as error:
-            raise gr.Error(GONE, print_exception=False) from error
-
-    return begin, go_on, save
+    drop.rows.extend(sort(drop.photos[len(drop.rows) :][:BATCH]))
+    return table_html(drop, rule)
 
 
 def _keep(drop: Drop | None) -> Drop | None:
@@ -153,10 +141,9 @@ def photos_in(files: list[FileData]) -> list[Photo]:
         path = Path(file.path)
         if path.suffix.lower() != ".zip":
             photos.append(Photo(file.orig_name or path.name, path.read_bytes))
-            continue
-        if entries(path) > MAX_ENTRIES:
+        elif entries(path) > MAX_ENTRIES:
             raise DataError(f"More than {MAX_PHOTOS} photos are in {path.name}. {ADVICE}")
-        if members := zip_photos(path):
+        elif members := zip_photos(path):
             read = open_source(path).read
             photos += [Photo(name.filename, partial(read, name.filename)) for name in members]
             unpacked += sum(member.file_size for member in members)
@@ -190,36 +177,20 @@ def table_html(drop: Drop, rule: Rule) -> str:
     rows = [{"row": number, **row} for number, row in enumerate(drop.rows)]
     good = [row for row in rows if "picture" in row]
     good.sort(key=lambda row: row["probabilities"].mean(axis=0).max())
-    for row in good:
-        row["percents"] = " ".join(f"{100 * value:.1f}" for value in row["probabilities"].flat)
     groups = {
         "for you to look at": [row for row in good if row["decision"] == PERSON],
         "sorted without a person": [row for row in good if row["decision"] != PERSON],
         "that cannot be read": [row for row in rows if "picture" not in row],
     }
-    return render(
-        "many_photos.html",
-        number=drop.number,
-        done=len(rows),
-        total=len(drop.photos),
-        groups=[group for group in groups.items() if group[1]],
-        names=rule.names,
-        categories=rule.categories,
-        person=PERSON,
-    )
+    return render("many_photos.html", drop=drop, rule=rule, groups=groups, person=PERSON)
 
 
 def write_result(drop: Drop, keys: list[str], corrections: dict[int, str], file: Path) -> Path:
-    """Write what came of the photos, as the name of the file says.
+    """Write what came of the photos and of a person's corrections (categories by row).
 
     sorted.csv holds all rows, with `category` and by whom it is set; sorted.zip holds
     `<category>/<photo>` for each photo that has one, corrections.zip for those that a person set.
-
-    Args:
-        corrections: the category that the person has set, by row.
-
-    Raises:
-        OSError, PhotoError: a photo was deleted.
+    Raises OSError or PhotoError where a photo was deleted.
     """
     rows = []
     for number, row in enumerate(drop.rows):
@@ -227,11 +198,10 @@ def write_result(drop: Drop, keys: list[str], corrections: dict[int, str], file:
         category, set_by = (corrections[number], "person") if number in corrections else ruled
         rows.append({**row, "category": category, "set_by": set_by})
     if file.suffix == ".csv":
-        own = {"category": pa.string(), "set_by": pa.string()}
-        schema = pa.schema([*row_schema(keys), *pa.schema(own)])
+        schema = row_schema(keys, ["category", "set_by"])
         write_table(file, schema, pa.Table.from_pylist(rows, schema).to_batches())
         return file
-    wanted = ["person"] if file.stem == "corrections" else ["person", "rule"]
+    wanted = {"person"} if file.stem == "corrections" else {"person", "rule"}
     with ZipFile(file, "w") as archive:
         for number, (row, photo) in enumerate(zip(rows, drop.photos, strict=True), start=1):
             if row["set_by"] in wanted:

@@ -1,8 +1,8 @@
 """The page: a photo on the left, the answer of both models on the right, and the API beside it."""
 
-import base64
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -18,27 +18,21 @@ from space.pages import NETWORKS, PRIVATE
 from space.pages.compare import Question, answer, compare, study_rows
 from space.pages.evaluation import evaluation_tab
 from space.pages.many_photos import many_tab
-from space.pages.templates import HERE, render, script
+from space.pages.templates import HERE, data_uri, render, script
 from space.pages.texts import texts_tab
 
 EXAMPLES: list[str] = json.loads(script("examples.json"))
-JPEG = "data:image/jpeg;base64,"
 LAUNCH = {
     # The visitor's own fonts: nothing to fetch, and every weight is there.
     "theme": gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
     "css_paths": sorted(HERE.glob("*.css"), key=lambda file: file.name != "page.css"),
     "max_file_size": "100mb",
     "enable_monitoring": False,
-    # No list of a visitor's photos is kept in the browser.
-    "run_history": False,
+    "run_history": False,  # no list of a visitor's photos is kept in the browser
     "footer_links": ["api", "gradio", "settings"],
 }
 # The page's own script (compare.js) listens; what Gradio's events bring is handed to it.
 TELL = "(detail) => {{ document.dispatchEvent(new CustomEvent('compare-{}', {{ detail }})); }}"
-CARRY_OVER = """(...detail) => {
-  document.dispatchEvent(new CustomEvent("compare-texts", { detail }));
-  return { __type__: "update", selected: "compare" };
-}"""
 
 
 class PhotoInput(gr.Image):
@@ -66,7 +60,7 @@ def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blo
             with gr.Tab("Evaluation"):
                 evaluation_tab(models)
             use, boxes = texts_tab(models, on_gpu)
-        use.click(None, boxes, tabs, js=CARRY_OVER)
+        use.click(None, boxes, tabs, js=script("carry_over.js"))
         _endpoint(models, on_gpu)
     demo.queue(max_size=32, api_open=False)
     return demo
@@ -82,30 +76,27 @@ def _compare_tab(models: Models, on_gpu: Callable[[Callable], Callable]) -> None
             height=300,
             interactive=True,
         )
-        pictures = {
-            name: JPEG + base64.b64encode((SAMPLE / name).read_bytes()).decode()
-            for name in EXAMPLES
+        uris = {
+            name: data_uri(Image.open(SAMPLE / name), "JPEG", quality="keep") for name in EXAMPLES
         }
         examples = gr.HTML(
-            render("examples.html", examples=pictures),
+            render("examples.html", examples=uris),
             js_on_load=script("examples.js"),
             elem_id="examples",
         )
         # Set here, the example is named by its place in the sample, not on this server.
-        photo.value = {"path": EXAMPLES[0], "url": pictures[EXAMPLES[0]], "orig_name": "example"}
+        photo.value = {"path": EXAMPLES[0], "url": uris[EXAMPLES[0]], "orig_name": "example"}
+    reply_to = partial(answer, models, find=_find_photo)
     first = Question(rows=study_rows(models), photo=EXAMPLES[0])
-    # The first pass is slow, and its seconds would greet the visitors.
-    answer(models, first, _find_photo)
+    reply_to(first)  # slow, and its seconds would greet the visitors
     with gr.Column(scale=3, min_width=320):
-        table = gr.HTML(
-            answer(models, first, _find_photo), js_on_load=script("compare.js"), elem_id="answer"
-        )
+        table = gr.HTML(reply_to(first), js_on_load=script("compare.js"), elem_id="answer")
         # An answer goes here first, and into the table where it is one to the newest question.
         reply = gr.HTML(visible=False)
 
     @on_gpu
     def answer_to(question: Question) -> str:
-        return answer(models, question, _find_photo)
+        return reply_to(question)
 
     def ask(event: gr.EventData) -> str:
         try:

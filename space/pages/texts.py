@@ -10,17 +10,18 @@ from typing import NamedTuple
 
 import gradio as gr
 import numpy as np
+from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
 from data.categories import CATEGORIES
 from data.labelled import load_photos
 from data.texts import STUDY, Texts, TextsError, as_lines, from_lines, load_texts, parse_texts
 from space.models.classifiers import Models, ZeroShot
-from space.models.pixels import prepare_all
+from space.models.pixels import over
 from space.pages import NETWORKS, PRIVATE
 from space.pages.compare import LIMITS
 from space.pages.templates import render, script
-from space.report.figures import matrix_svg
+from space.report.figures import as_svg, draw_matrix
 from space.report.report import REPORT, ReportError, load_embeddings, load_report
 from space.report.statistics import accuracy, difference_in_words, paired_difference
 
@@ -28,15 +29,14 @@ PRESETS = ("study", "better")
 SAMPLE_PHOTOS = "the bundled sample of rendered photos"
 # Of a category.
 MAX_TEXTS = 50
+PROGRESS = gr.Progress(track_tqdm=True)
 SHOWN = PRIVATE | {"show_progress": "minimal"}
 
 
 class Photos(NamedTuple):
-    """Labelled photos as the zero-shot model sees them."""
+    """Photos as the zero-shot model sees them, (n, d) float32, and indices of CATEGORIES, (n,)."""
 
-    # (n, d) float32, of unit length
     embeddings: np.ndarray
-    # (n,) indices of CATEGORIES
     labels: np.ndarray
 
 
@@ -59,11 +59,7 @@ def texts_tab(
                 result = gr.HTML(elem_id="texts-result")
 
     @on_gpu
-    def measure(
-        chosen: str,
-        *lines: str,
-        progress: gr.Progress = gr.Progress(track_tqdm=True),  # noqa: B008
-    ) -> str:
+    def measure(chosen: str, *lines: str, progress: gr.Progress = PROGRESS) -> str:
         try:
             texts = bounded(dict(zip(CATEGORIES, map(from_lines, lines), strict=True)))
         except TextsError as error:
@@ -87,7 +83,7 @@ def texts_tab(
     # In the browser: nothing that comes later overwrites what is pasted meanwhile.
     gr.on([box.change for box in boxes], None, boxes, as_json, js=to_json, **SHOWN)
     for key, button in presets.items():
-        button.click(partial(_preset, key), outputs=boxes, **SHOWN)
+        button.click(partial(as_lines, load_texts(key)), outputs=boxes, **SHOWN)
     read.click(_parse, as_json, boxes, **SHOWN)
     return use, boxes
 
@@ -114,23 +110,15 @@ def _fields() -> tuple[dict[str, gr.Button], list[gr.Textbox], gr.Button, gr.Tex
     return presets, boxes, use, as_json, read
 
 
-def _parse(text: str) -> list[str]:
+def _parse(text: str) -> tuple[str, ...]:
     try:
-        return list(as_lines(bounded(parse_texts(text, "This set"))))
+        return as_lines(bounded(parse_texts(text, "This set")))
     except TextsError as error:
         raise gr.Error(str(error), print_exception=False) from error
 
 
-def _preset(key: str) -> list[str]:
-    return list(as_lines(load_texts(key)))
-
-
 def bounded(texts: Texts) -> Texts:
-    """The same texts.
-
-    Raises:
-        TextsError: a category has none, or too many or too long ones.
-    """
+    """The same texts; a TextsError where a category has none, or too many or too long ones."""
     if empty := [category for category, listed in texts.items() if not listed]:
         raise TextsError(f"Please write a text for {', '.join(empty)}.")
     for category, listed in texts.items():
@@ -144,25 +132,23 @@ def bounded(texts: Texts) -> Texts:
 
 def figures_html(model: ZeroShot, photos: Photos, texts: Texts) -> str:
     """Accuracy, the difference to the study's texts, the confusion matrix and recall."""
-    choices = _first_choices(model, photos, texts)
+    choices, study = (
+        model.with_texts(each).logits_of(photos.embeddings).argmax(1) for each in (texts, STUDY)
+    )
     right = choices == photos.labels
-    found = paired_difference(right, _first_choices(model, photos, STUDY) == photos.labels)
+    found = paired_difference(right, study == photos.labels)
     matrix = confusion_matrix(photos.labels, choices, labels=range(len(CATEGORIES)))
-    name = model.identity.name
-    title = f"{name}: confusion matrix with these texts"
+    title = f"{model.identity.name}: confusion matrix with these texts"
+    figure = Figure((5.6, 5.2), layout="constrained")
+    draw_matrix(figure.subplots(), matrix, CATEGORIES, model.key, title)
     return render(
         "texts.html",
         part="figures",
         accuracy=accuracy(right),
         difference=difference_in_words(found, "This set", "the study's"),
-        matrix=matrix_svg(matrix, CATEGORIES, model.key, title, "texts", pressed=False),
+        matrix=as_svg(figure, "texts", title, pressed=False),
         recall=zip(CATEGORIES, matrix.diagonal() / np.maximum(matrix.sum(1), 1), strict=True),
     )
-
-
-def _first_choices(model: ZeroShot, photos: Photos, texts: Texts) -> np.ndarray:
-    texts = {category: texts[category] for category in CATEGORIES}
-    return model.with_texts(texts).logits_of(photos.embeddings).argmax(1)
 
 
 def reported_photos(model: ZeroShot) -> tuple[dict[str, Photos], str]:
@@ -184,6 +170,6 @@ def reported_photos(model: ZeroShot) -> tuple[dict[str, Photos], str]:
 def sample_photos(model: ZeroShot) -> Photos:
     """The bundled sample, embedded."""
     photos = load_photos(all_test=True)["test"]
-    batches = prepare_all(photos, model.processor, model.identity.name)
-    embeddings = np.concatenate([*map(model.encoder.encode_photos, batches)])
+    encode = model.encoder.encode_photos
+    embeddings = over(photos, model.processor, encode, model.identity.name)
     return Photos(embeddings, np.array(photos["label"]))

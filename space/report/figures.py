@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from data.categories import STUDY_SIMILARITIES
 from space.report.metrics import importance, of_model
 from space.report.report import Report
-from space.report.statistics import coverage_curve
+from space.report.statistics import Coverage, coverage_curve
 
 # Text stays text in SVG.
 matplotlib.rcParams |= {"svg.fonttype": "none", "axes.spines.top": False}
@@ -27,18 +27,6 @@ COLOURS = {"vgg16": "#0072b2", "zero_shot": "#d55e00", "both": "#009e73"}
 # What the page puts in their place, in light and in dark.
 VARIABLES = {colour: f"var(--{way.replace('_', '-')})" for way, colour in COLOURS.items()}
 VARIABLES["#000000"] = "currentColor"
-# The study's figures with CLIP ViT-B/32: the mean similarity of each text to its own photos.
-STUDY_SIMILARITIES = {
-    "baby care": 0.261,
-    "beauty and personal care": 0.234,
-    "computers": 0.241,
-    "home decor & festive needs": 0.251,
-    "home furnishing": 0.262,
-    "kitchen & dining": 0.252,
-    "watches": 0.275,
-}
-STUDY_ACCURACIES = {"vgg16": 0.74, "zero_shot": 0.76}
-MEASURES = {"precision": 0, "recall": 1, "F1": 2}
 
 
 @dataclass(frozen=True)
@@ -46,19 +34,18 @@ class Plot:
     """A figure of one panel or several: side by side in the PNG, one by one on the page."""
 
     title: str
-    # What each panel shows: models or measures.
-    panels: Callable[[Report], Sequence[str]]
+    # What each shows: a model, by its key, or a measure.
+    panels: Sequence[str]
     draw: Callable[[Axes, Report, str], None]
     # Of a panel, in inches.
     size: tuple[float, float]
 
     def save(self, report: Report, file: Path) -> None:
         """All panels, as PNG."""
-        panels = self.panels(report)
-        figure = Figure((self.size[0] * len(panels), self.size[1]), layout="constrained")
-        for axis, panel in zip(
-            figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True
-        ):
+        count = len(self.panels)
+        figure = Figure((self.size[0] * count, self.size[1]), layout="constrained")
+        axes = figure.subplots(1, count, sharey=True, squeeze=False)[0]
+        for axis, panel in zip(axes, self.panels, strict=True):
             self.draw(axis, report, panel)
             axis.label_outer()
             axis.xaxis.label.set_visible(True)
@@ -67,35 +54,19 @@ class Plot:
     def svg(self, report: Report) -> list[Markup]:
         """Each panel, as SVG in the page's colours."""
         found = []
-        for panel in self.panels(report):
+        for panel in self.panels:
             figure = Figure(self.size, layout="constrained")
             self.draw(figure.subplots(), report, panel)
-            name = re.sub(r"\W", "-", f"{self.title}-{panel}")
-            found.append(as_svg(figure, name, f"{self.title}: {panel_name(report, panel)}"))
+            label = f"{self.title}: {report.names.get(panel, panel)}"
+            found.append(as_svg(figure, re.sub(r"\W", "-", f"{self.title}-{panel}"), label))
         return found
 
 
-def panel_name(report: Report, panel: str) -> str:
-    """What people call a panel."""
-    return next((model.name for model in report.models if model.key == panel), panel)
+def as_svg(figure: Figure, name: str, label: str, *, pressed: bool = True) -> Markup:
+    """A figure for the page: its colours, its font, and ids, which begin with its name.
 
-
-def as_svg(
-    figure: Figure,
-    name: str,
-    label: str,
-    cells: Mapping[str, str] | None = None,
-    *,
-    pressed: bool = True,
-) -> Markup:
-    """A figure for the page: its colours, its font, and ids that no other figure has.
-
-    Args:
-        figure: what was drawn.
-        name: begins its ids.
-        label: what it shows, for those who do not see it.
-        cells: what parts of it are, by their gid.
-        pressed: whether these can be pressed.
+    The label says what it shows, for those who do not see it. A part that has a gid has a label of
+    its own, and can be pressed, or not.
     """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
@@ -109,25 +80,28 @@ def as_svg(
     text = re.sub(r"font-size: ([\d.]+px) inherit", r"font-size: \1", text)
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, variable)
-    for gid, what in (cells or {}).items():
-        role = 'role="button" tabindex="0" class="cell"' if pressed else 'role="img"'
-        gid = f' id="{name}-{gid}"'
-        text = text.replace(gid, f'{gid} {role} aria-label="{escape(what)}"')
+    cells = figure.findobj(lambda part: part.get_gid() is not None)
+    role = 'role="button" tabindex="0" class="cell"' if pressed else 'role="img"'
+    for cell in cells:
+        gid = f' id="{name}-{cell.get_gid()}"'
+        text = text.replace(gid, f'{gid} {role} aria-label="{escape(cell.get_label())}"')
     role = "group" if cells else "img"
     return Markup(text.replace("<svg", f'<svg role="{role}" aria-label="{escape(label)}"', 1))
 
 
 def draw_matrix(
-    axis: Axes, matrix: np.ndarray, categories: Sequence[str], key: str = "vgg16"
+    axis: Axes, matrix: np.ndarray, categories: Sequence[str], key: str, title: str
 ) -> None:
     """A confusion matrix (actual, predicted) of counts, each row shaded by what is in it."""
     parts = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     for (row, column), count in np.ndenumerate(matrix):
+        cell = Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, color=COLOURS[key], linewidth=0)
         # As light as that, the numbers can be read in light and in dark.
-        shade = 0.04 + 0.56 * parts[row, column]
-        place = (column - 0.48, row - 0.48), 0.96, 0.96
-        gid = f"cell-{key}-{row}-{column}"
-        axis.add_patch(Rectangle(*place, color=COLOURS[key], alpha=shade, linewidth=0, gid=gid))
+        cell.set_alpha(0.04 + 0.56 * parts[row, column])
+        cell.set_gid(f"cell-{key}-{row}-{column}")
+        photos = f"{count} photo{'' if count == 1 else 's'} of {categories[row]}"
+        cell.set_label(f"{photos}, predicted {categories[column]}")
+        axis.add_patch(cell)
         axis.text(column, row, count or "·", ha="center", va="center")
     axis.set(xlim=(-0.5, len(categories) - 0.5), ylim=(len(categories) - 0.5, -0.5), aspect=1)
     axis.spines[:].set_visible(False)
@@ -135,73 +109,26 @@ def draw_matrix(
     axis.set_xticks(range(len(categories)), categories, rotation=40, ha="right")
     axis.set_yticks(range(len(categories)), categories)
     axis.set(xlabel="predicted", ylabel="actual")
-
-
-def matrix_cells(matrix: np.ndarray, categories: Sequence[str], key: str) -> dict[str, str]:
-    """What each cell of a confusion matrix says, by its gid."""
-    return {
-        f"cell-{key}-{row}-{column}": f"{count} photo{'' if count == 1 else 's'} of "
-        f"{categories[row]}, predicted {categories[column]}"
-        for (row, column), count in np.ndenumerate(matrix)
-    }
-
-
-def matrix_svg(
-    matrix: np.ndarray,
-    categories: Sequence[str],
-    key: str,
-    title: str,
-    name: str,
-    *,
-    pressed: bool = True,
-) -> Markup:
-    """A confusion matrix for the page, whose cells say what they are, and may be pressed."""
-    figure = Figure((5.6, 5.2), layout="constrained")
-    axis = figure.subplots()
-    draw_matrix(axis, matrix, categories, key)
     axis.set_title(title, fontsize=11)
-    cells = matrix_cells(matrix, categories, key)
-    return as_svg(figure, f"{name}-{key}", title, cells, pressed=pressed)
-
-
-def matrix_of(report: Report, key: str) -> np.ndarray:
-    """The confusion matrix (actual, predicted) of a model."""
-    choices = report.decided()[key]["choice"]
-    return confusion_matrix(report.labels, choices, labels=range(len(report.categories)))
-
-
-def matrix_title(report: Report, key: str) -> str:
-    """Whose confusion matrix it is, and how often it is right."""
-    matrix = matrix_of(report, key)
-    right = matrix.trace() / matrix.sum()
-    return f"{panel_name(report, key)}: right on {right:.1%} of {matrix.sum()} test photos"
-
-
-def _keys(report: Report) -> list[str]:
-    return [model.key for model in report.models]
 
 
 def _confusion(axis: Axes, report: Report, key: str) -> None:
-    test = report.of("test")
-    draw_matrix(axis, matrix_of(test, key), report.categories, key)
-    axis.set_title(matrix_title(test, key), fontsize=11)
+    found = of_model(report.of("test"), key)
+    title = f"{report.names[key]}: right on {found['accuracy']:.1%} of {found['n']} test photos"
+    draw_matrix(axis, np.array(found["confusion_matrix"]), report.categories, key, title)
 
 
 def _per_class(axis: Axes, report: Report, measure: str) -> None:
-    test, keys = report.of("test"), _keys(report)
-    labels, height = range(len(report.categories)), 0.8 / len(keys)
+    test, height = report.of("test"), 0.8 / len(report.models)
     for index, model in enumerate(report.models):
-        choices = test.decided()[model.key]["choice"]
-        values = precision_recall_fscore_support(
-            test.labels, choices, labels=labels, zero_division=0
-        )[MEASURES[measure]]
-        places = np.arange(len(values)) + (index - (len(keys) - 1) / 2) * height
+        values = pd.DataFrame(of_model(test, model.key)["per_class"]).loc[measure.lower()]
+        places = np.arange(len(values)) + (index - (len(report.models) - 1) / 2) * height
         colour = COLOURS[model.key]
         bars = axis.barh(places, values, 0.9 * height, color=colour, label=model.name)
         axis.bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
-    axis.set(xlim=(0, 1.12), ylim=(len(labels) - 0.5, -0.5), xlabel=f"{measure} on test")
-    axis.set_yticks(labels, report.categories)
-    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(keys))
+    axis.set(xlim=(0, 1.12), ylim=(len(values) - 0.5, -0.5), xlabel=f"{measure} on test")
+    axis.set_yticks(range(len(values)), values.index)
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(report.models))
 
 
 def _calibration(axis: Axes, report: Report, key: str) -> None:
@@ -213,7 +140,7 @@ def _calibration(axis: Axes, report: Report, key: str) -> None:
         label = f"{words}, error {figures[f'ece{kind}']:.3f}"
         axis.plot(*points, style, color=COLOURS[key], label=label, alpha=1 if kind else 0.5)
     axis.scatter(*points, 6 + 3 * bins["n"], COLOURS[key])
-    for confidence, right, n in bins[["confidence", "accuracy", "n"]].itertuples(index=False):
+    for confidence, right, n in bins.itertuples(index=False):
         size = 4 + (6 + 3 * n) ** 0.5 / 2
         offset = {"xytext": (0, size), "textcoords": "offset points", "ha": "center"}
         axis.annotate(f"{n:.0f}", (confidence, right), fontsize=7, **offset)
@@ -225,11 +152,11 @@ def _calibration(axis: Axes, report: Report, key: str) -> None:
 
 def _coverage(axis: Axes, report: Report, panel: str) -> None:
     for way, table in report.of("test").decided().items():
-        curve = coverage_curve(table["confidence"].to_numpy(), table["right"].to_numpy())
-        coverage = np.array([row.share for row in curve])
-        precision = 1 - np.array([row.mistakes for row in curve]) / (coverage * len(table))
-        label = "both, where they agree" if way == "both" else panel_name(report, way)
-        axis.plot(100 * coverage, 100 * precision, color=COLOURS[way], label=label)
+        points = coverage_curve(table["confidence"], table["right"])
+        curve = pd.DataFrame(points, columns=Coverage._fields)
+        precision = 1 - curve["mistakes"] / (curve["share"] * len(table))
+        colour = COLOURS[way]
+        axis.plot(100 * curve["share"], 100 * precision, color=colour, label=report.names[way])
     for target in (95, 99):
         axis.axhline(target, color="grey", linestyle=":", linewidth=1)
         axis.text(100, target, f"{target}%", va="bottom", ha="right", color="grey", fontsize=8)
@@ -240,23 +167,14 @@ def _coverage(axis: Axes, report: Report, panel: str) -> None:
 
 def _importance(axis: Axes, report: Report, panel: str) -> None:
     found = pd.DataFrame(importance(report)).T
-    places, colour = np.arange(len(found)), COLOURS["zero_shot"]
-    name = panel_name(report, "zero_shot")
+    places, name = np.arange(len(found)), report.names["zero_shot"]
     axis.hlines(places, found["others"], found["own"], color="grey")
     axis.plot(found["others"], places, "o", color="grey", label="other photos")
-    axis.plot(found["own"], places, "o", color=colour, label="its own photos")
+    axis.plot(found["own"], places, "o", color=COLOURS["zero_shot"], label="its own photos")
     for place, (own, others, margin) in zip(places, found.to_numpy(), strict=True):
-        for value, text in ((own, own), (others, others)):
-            left = value == min(own, others)
-            axis.annotate(
-                f"{text:.3f}",
-                (value, place),
-                (-7 if left else 7, 0),
-                textcoords="offset points",
-                ha="right" if left else "left",
-                va="center",
-                fontsize=8,
-            )
+        for value, shift, side in ((min(own, others), -7, "right"), (max(own, others), 7, "left")):
+            offset = {"xytext": (shift, 0), "textcoords": "offset points", "ha": side}
+            axis.annotate(f"{value:.3f}", (value, place), va="center", fontsize=8, **offset)
         middle = ((own + others) / 2, place - 0.12)
         axis.text(*middle, f"{margin:+.3f}", ha="center", va="bottom", fontsize=7)
     if name == "CLIP":
@@ -269,10 +187,11 @@ def _importance(axis: Axes, report: Report, panel: str) -> None:
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize=9)
 
 
+MODELS = ("vgg16", "zero_shot")
 PLOTS = {
-    "confusion": Plot("Confusion matrix on test", _keys, _confusion, (5.6, 5.2)),
-    "per_class": Plot("Each category", lambda report: list(MEASURES), _per_class, (5, 4.2)),
-    "calibration": Plot("Reliability diagram", _keys, _calibration, (4.8, 4.6)),
-    "coverage": Plot("Coverage against precision", lambda report: [""], _coverage, (6, 4.2)),
-    "importance": Plot("Global importance", lambda report: [""], _importance, (7, 4.2)),
+    "confusion": Plot("Confusion matrix on test", MODELS, _confusion, (5.6, 5.2)),
+    "per_class": Plot("Each category", ("precision", "recall", "F1"), _per_class, (5, 4.2)),
+    "calibration": Plot("Reliability diagram", MODELS, _calibration, (4.8, 4.6)),
+    "coverage": Plot("Coverage against precision", ("",), _coverage, (6, 4.2)),
+    "importance": Plot("Global importance", ("",), _importance, (7, 4.2)),
 }

@@ -7,19 +7,10 @@ import evaluate
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import classification_report, confusion_matrix
 
+from space.report import statistics
 from space.report.report import Report
-from space.report.statistics import (
-    Accuracy,
-    accuracy,
-    coverage_at_precision,
-    difference_in_words,
-    expected_calibration_error,
-    paired_difference,
-    reliability,
-    wilson_interval,
-)
 
 PRECISIONS = (0.95, 0.99)
 
@@ -40,25 +31,28 @@ class ClassificationReport(evaluate.Metric):
         self, predictions: np.ndarray, references: np.ndarray, categories: list[str]
     ) -> dict[str, object]:
         labels = range(len(categories))
-        *by_class, counts = precision_recall_fscore_support(
-            references, predictions, labels=labels, zero_division=0
+        found = classification_report(
+            references,
+            predictions,
+            labels=labels,
+            target_names=categories,
+            output_dict=True,
+            zero_division=0,
         )
-        names = ("precision", "recall", "f1")
-        figures = dict(zip(names, by_class, strict=True))
-        found = accuracy(np.equal(predictions, references))
+        scores = pd.DataFrame(found).rename({"f1-score": "f1"}).drop("support")
+        right = statistics.accuracy(np.equal(predictions, references))
         return {
-            "n": found.n,
-            "accuracy": found.accuracy,
-            "accuracy_ci95": found.ci95,
-            **{f"macro_{name}": float(values.mean()) for name, values in figures.items()},
+            "n": right.n,
+            "accuracy": right.accuracy,
+            "accuracy_ci95": right.ci95,
             **{
-                f"weighted_{name}": float(np.average(values, weights=counts))
-                for name, values in figures.items()
+                f"{average}_{name}": value
+                for average in ("macro", "weighted")
+                for name, value in scores[f"{average} avg"].items()
             },
             "per_class": {
-                category: {name: float(values[index]) for name, values in figures.items()}
-                | {"n": int(counts[index])}
-                for index, category in enumerate(categories)
+                category: {**scores[category], "n": int(found[category]["support"])}
+                for category in categories
             },
             "confusion_matrix": confusion_matrix(references, predictions, labels=labels).tolist(),
         }
@@ -80,24 +74,19 @@ def measure(report: Report) -> dict[str, object]:
 def of_model(report: Report, key: str) -> dict[str, object]:
     """The figures of one model; its calibration as it is, and after temperature scaling."""
     table, probabilities = report.decided()[key], softmax(report.logits(key), axis=1).max(1)
-    right, confidences = table["right"].to_numpy(), table["confidence"].to_numpy()
-    return (
-        ClassificationReport().compute(
-            predictions=table["choice"], references=report.labels, categories=report.categories
-        )
-        | {
-            "ece": expected_calibration_error(probabilities, right),
-            "reliability": reliability(probabilities, right),
-            "ece_calibrated": expected_calibration_error(confidences, right),
-            "reliability_calibrated": reliability(confidences, right),
-        }
-        | _coverages(probabilities, right)
+    right = table["right"].to_numpy()
+    figures = ClassificationReport().compute(
+        predictions=table["choice"], references=report.labels, categories=report.categories
     )
+    for kind, confidences in (("", probabilities), ("_calibrated", table["confidence"].to_numpy())):
+        figures[f"ece{kind}"] = statistics.expected_calibration_error(confidences, right)
+        figures[f"reliability{kind}"] = statistics.reliability(confidences, right)
+    return figures | _coverages(probabilities, right)
 
 
 def _coverages(confidences: np.ndarray, right: np.ndarray) -> dict[str, float]:
     return {
-        f"coverage_at_precision_{round(100 * precision)}": coverage_at_precision(
+        f"coverage_at_precision_{round(100 * precision)}": statistics.coverage_at_precision(
             confidences, right, precision
         ).share
         for precision in PRECISIONS
@@ -107,17 +96,17 @@ def _coverages(confidences: np.ndarray, right: np.ndarray) -> dict[str, float]:
 def side_by_side(report: Report) -> dict[str, object]:
     """Both models on the same photos: who is right more often, and what agreement is worth."""
     decided = report.decided()
-    first, second = (decided[model.key]["right"].to_numpy() for model in report.models[:2])
-    agree = decided["both"]["confidence"].to_numpy() > 0
-    found = paired_difference(first, second)
+    first, second = (decided[model.key]["right"].to_numpy() for model in report.models)
+    confidences = decided["both"]["confidence"].to_numpy()
+    agree, found = confidences > 0, statistics.paired_difference(first, second)
     return {
         "n": len(agree),
         "agree": int(agree.sum()),
         "right_where_they_agree": int(first[agree].sum()),
         "one_is_right": int((first | second).sum()),
         **found._asdict(),
-        "in_words": difference_in_words(found, *(model.name for model in report.models[:2])),
-        **_coverages(decided["both"]["confidence"].to_numpy(), first),
+        "in_words": statistics.difference_in_words(found, *(model.name for model in report.models)),
+        **_coverages(confidences, first),
     }
 
 
@@ -126,20 +115,16 @@ def rules(report: Report) -> list[dict[str, object]]:
     if "validation" not in report.splits:
         return []
     decided = {split: report.of(split).decided() for split in ("validation", "test")}
-    found = []
-    for precision in PRECISIONS:
-        for way, table in decided["validation"].items():
-            confidences, right = table["confidence"].to_numpy(), table["right"].to_numpy()
-            best = coverage_at_precision(confidences, right, precision)
-            found.append(
-                {
-                    "precision": precision,
-                    "by": way,
-                    "threshold": best.threshold if best.share else None,
-                    **{split: reached(decided[split][way], best.threshold) for split in decided},
-                }
-            )
-    return found
+    return [
+        {
+            "precision": precision,
+            "by": way,
+            "threshold": best.threshold if best.share else None,
+            **{split: reached(tables[way], best.threshold) for split, tables in decided.items()},
+        }
+        for precision in PRECISIONS
+        for way, best in report.thresholds(precision).items()
+    ]
 
 
 def reached(decided: pd.DataFrame, threshold: float) -> dict[str, object]:
@@ -149,9 +134,9 @@ def reached(decided: pd.DataFrame, threshold: float) -> dict[str, object]:
     return {
         "n": len(decided),
         "sorted": n,
-        "sorted_ci95": wilson_interval(n, len(decided)),
+        "sorted_ci95": statistics.wilson_interval(n, len(decided)),
         "mistakes": wrong,
-        "precision_ci95": wilson_interval(n - wrong, n) if n else None,
+        "precision_ci95": statistics.wilson_interval(n - wrong, n) if n else None,
     }
 
 
@@ -168,4 +153,4 @@ def importance(report: Report) -> dict[str, dict[str, float]]:
 
 def as_sentence(figures: dict[str, object]) -> str:
     """The accuracy of a ClassificationReport in words."""
-    return str(Accuracy(figures["accuracy"], figures["n"], figures["accuracy_ci95"]))
+    return str(statistics.Accuracy(figures["accuracy"], figures["n"], figures["accuracy_ci95"]))

@@ -9,14 +9,13 @@ All figures follow from these.
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass as validated
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from scipy.special import softmax
@@ -24,11 +23,11 @@ from scipy.special import softmax
 from data.errors import UserError
 from data.texts import Texts
 from space.models.classifiers import Model, ZeroShot
-from space.report.statistics import Accuracy, accuracy
+from space.report.statistics import Accuracy, Coverage, accuracy, coverage_at_precision
 
-# On real photos, with the study's texts and with better ones, and on the bundled sample.
+# On real photos, with the study's texts and with better ones; `sample` is on the bundled sample.
 REPORTS = Path(__file__).parents[1] / "reports"
-REPORT, BETTER_REPORT, SAMPLE_REPORT = REPORTS / "real", REPORTS / "better", REPORTS / "sample"
+REPORT, BETTER_REPORT = REPORTS / "real", REPORTS / "better"
 COMMAND = "python training/compare_models.py --dataset products.csv --output space/reports/real"
 EMBEDDINGS = "image_embeddings.safetensors"
 
@@ -37,7 +36,7 @@ class ReportError(UserError):
     """No report that can be read."""
 
 
-@validated(frozen=True)
+@dataclass(frozen=True)
 class Measured:
     """A model that was measured."""
 
@@ -54,7 +53,7 @@ class Measured:
     temperature: float
 
 
-@validated(frozen=True)
+@dataclass(frozen=True)
 class Description:
     """What was measured, and on what: report.json."""
 
@@ -64,30 +63,30 @@ class Description:
     models: list[Measured]
 
 
+DESCRIPTION = TypeAdapter(Description)
+
+
 @dataclass(frozen=True)
-class Report:
+class Report(Description):
     """What a comparison found."""
 
-    description: Description
     # A row a photo: image, split, label, and `<key> <category>`, the logits of each model.
     predictions: pd.DataFrame
-
-    @property
-    def models(self) -> list[Measured]:
-        return self.description.models
-
-    @property
-    def categories(self) -> list[str]:
-        return self.description.categories
 
     def of(self, split: str) -> "Report":
         """The same of the photos of a split."""
         rows = self.predictions[self.predictions["split"] == split]
-        return Report(self.description, rows.reset_index(drop=True))
+        return replace(self, predictions=rows.reset_index(drop=True))
 
     @property
     def splits(self) -> list[str]:
-        return list(dict.fromkeys(self.predictions["split"]))
+        return list(self.predictions["split"].unique())
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What people call those who decide: each model, by its key, and `both`."""
+        names = {model.key: model.name for model in self.models}
+        return names | {"both": "both, where they agree"}
 
     def measured(self, key: str) -> Measured:
         """The model of this key."""
@@ -96,10 +95,8 @@ class Report:
     def measures(self, model: Model) -> bool:
         """Whether these figures are of this model: of its weights, with its texts."""
         texts = model.texts if isinstance(model, ZeroShot) else {}
-        return any(
-            measured.weights == model.identity.weights and measured.texts == texts
-            for measured in self.models
-        )
+        known = [(measured.weights, measured.texts) for measured in self.models]
+        return (model.identity.weights, texts) in known
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -116,10 +113,17 @@ class Report:
 
     def decided(self) -> dict[str, pd.DataFrame]:
         """For each model and `both`: choice, confidence, and whether it is right; see `decide`."""
-        temperatures = {model.key: model.temperature for model in self.models}
-        tables = decide({key: self.logits(key) for key in temperatures}, temperatures)
+        logits = {model.key: self.logits(model.key) for model in self.models}
+        tables = decide(logits, {model.key: model.temperature for model in self.models})
         return {
             way: table.assign(right=table["choice"] == self.labels) for way, table in tables.items()
+        }
+
+    def thresholds(self, precision: float) -> dict[str, Coverage]:
+        """For each model and `both`: what may be sorted at a precision, as validation says."""
+        return {
+            way: coverage_at_precision(table["confidence"], table["right"], precision)
+            for way, table in self.of("validation").decided().items()
         }
 
 
@@ -133,14 +137,10 @@ def decide(
 ) -> dict[str, pd.DataFrame]:
     """What would be decided of each photo by each model, and by all where they agree.
 
-    Args:
-        logits: of each model, (n, categories).
-        temperatures: of each model, by the same keys.
-
-    Returns:
-        For each model, and `both`, the columns choice (index of a category) and confidence. A
-        model's confidence is its probability after temperature scaling, that of `both` the mean;
-        where the models disagree it is 0, and a person decides.
+    By the logits (n, categories) and the temperature of each model: for each, and `both`, the
+    columns choice (index of a category) and confidence. A model's confidence is its probability
+    after temperature scaling, that of `both` the mean; where the models disagree it is 0, and a
+    person decides.
     """
     decided = {}
     for key, values in logits.items():
@@ -154,37 +154,33 @@ def decide(
     return decided | {"both": pd.DataFrame({"choice": choices[0], "confidence": agreed})}
 
 
+@cache
 def load_report(folder: Path = REPORT) -> Report:
-    """Read a report.
-
-    Raises:
-        ReportError: there is none, or it is torn or of another form.
-    """
+    """Read a report; a ReportError where there is none, or it is torn or of another form."""
     advice = f"make one with `{COMMAND}`."
     try:
-        description = TypeAdapter(Description).validate_json((folder / "report.json").read_bytes())
+        description = DESCRIPTION.validate_json((folder / "report.json").read_bytes())
         predictions = pd.read_csv(folder / "predictions.csv")
     except FileNotFoundError as error:
         raise ReportError(f"There is no report in {folder.name}: {advice}") from error
-    except (OSError, ValueError, ValidationError) as error:
+    except (OSError, ValueError) as error:
         raise ReportError(f"The report in {folder.name} cannot be read: {advice}") from error
-    wanted = {"image", "split", "label"}
-    wanted |= {name for m in description.models for name in columns(m.key, description.categories)}
+    wanted = ["image", "split", "label"]
+    for model in description.models:
+        wanted += columns(model.key, description.categories)
     if (
-        not wanted <= set(predictions)
-        or predictions[sorted(wanted)].isna().any(axis=None)
-        or not set(predictions["label"]) <= set(description.categories)
+        predictions.reindex(columns=wanted).isna().any(axis=None)
+        or not predictions["label"].isin(description.categories).all()
         or "test" not in set(predictions["split"])
     ):
         raise ReportError(f"The report in {folder.name} is not whole: {advice}")
-    return Report(description, predictions)
+    return Report(**vars(description), predictions=predictions)
 
 
 def save_report(report: Report, embeddings: np.ndarray, folder: Path) -> None:
     """Write a report, and the zero-shot model's embeddings (n, d) float32 of its photos."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = TypeAdapter(Description).dump_json(report.description, indent=1)
-    (folder / "report.json").write_bytes(text + b"\n")
+    (folder / "report.json").write_bytes(DESCRIPTION.dump_json(report, indent=1) + b"\n")
     report.predictions.to_csv(folder / "predictions.csv", index=False, float_format="%.7g")
     about = {"weights": report.measured("zero_shot").weights}
     save_file({"image_embeddings": embeddings}, folder / EMBEDDINGS, about)
@@ -195,8 +191,7 @@ def save_report(report: Report, embeddings: np.ndarray, folder: Path) -> None:
 def load_embeddings(folder: Path, report: Report, model: ZeroShot) -> np.ndarray:
     """The model's image embeddings of a report's photos, (n, d) float32, of unit length.
 
-    Raises:
-        ReportError: there are none, or they are of another model.
+    Raises ReportError where there are none, or they are of another model.
     """
     advice = f"measure {model.identity.name} ({model.identity.checkpoint}) with `{COMMAND}`."
     try:
@@ -214,16 +209,8 @@ def load_embeddings(folder: Path, report: Report, model: ZeroShot) -> np.ndarray
 
 def accuracy_of(model: Model) -> Accuracy | None:
     """What the reports that ship say of a model on test; None where it was not measured."""
-    for report in _shipped():
-        if report.measures(model):
-            return accuracy(report.of("test").decided()[model.key]["right"].to_numpy())
-    return None
-
-
-@cache
-def _shipped() -> list[Report]:
-    found = []
     for folder in (REPORT, BETTER_REPORT):
         with suppress(ReportError):
-            found.append(load_report(folder))
-    return found
+            if (report := load_report(folder)).measures(model):
+                return accuracy(report.of("test").decided()[model.key]["right"])
+    return None

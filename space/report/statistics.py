@@ -7,6 +7,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from scipy.stats import binomtest, bootstrap
@@ -49,23 +50,19 @@ class Coverage(NamedTuple):
 
 def accuracy(right: np.ndarray) -> Accuracy:
     """The accuracy on n photos, with its interval."""
-    return Accuracy(float(right.mean()), len(right), wilson_interval(int(right.sum()), len(right)))
+    return Accuracy(right.mean(), len(right), wilson_interval(right.sum(), len(right)))
 
 
 def wilson_interval(right: int, n: int) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927): keeps to [0, 1] and holds for few photos."""
-    interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    return binomtest(right, n).proportion_ci(0.95, method="wilson")
 
 
 def paired_difference(right: np.ndarray, other: np.ndarray) -> Difference:
     """McNemar's exact test (1947) and the bootstrap interval of the difference of two accuracies.
 
-    Only photos that one of the two gets right and the other wrong tell them apart.
-
-    Args:
-        right: whether the first model is right, photo by photo, (n,) bool.
-        other: whether the second one is.
+    Whether each of the two is right, photo by photo, (n,) bool: only photos that one gets right and
+    the other wrong tell them apart.
     """
     gain = right.astype(int) - other.astype(int)
     apart = np.count_nonzero(gain)
@@ -73,7 +70,7 @@ def paired_difference(right: np.ndarray, other: np.ndarray) -> Difference:
         return Difference(0.0, (0.0, 0.0), 1.0)
     p_value = binomtest(np.count_nonzero(gain > 0), apart).pvalue
     interval = bootstrap((gain,), np.mean, method="percentile", rng=0).confidence_interval
-    return Difference(gain.mean(), (interval.low, interval.high), p_value)
+    return Difference(gain.mean(), interval, p_value)
 
 
 def difference_in_words(found: Difference, first: str, second: str) -> str:
@@ -90,9 +87,7 @@ def difference_in_words(found: Difference, first: str, second: str) -> str:
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature of the lowest cross-entropy (Guo et al. 2017, arXiv 1706.04599, section 4.2).
 
-    Args:
-        logits: (n, classes), up to a constant a photo.
-        labels: the class of each photo, (n,).
+    The logits are (n, classes), up to a constant a photo; the labels are classes, (n,).
     """
 
     def cross_entropy(log_temperature: float) -> float:
@@ -105,23 +100,18 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 def reliability(confidences: np.ndarray, right: np.ndarray) -> list[dict[str, float]]:
     """For each bin of confidence that holds photos: how sure, how often right, how many."""
     # A bin holds its upper edge, as in Guo et al. 2017, section 2.
-    bins = np.clip(np.ceil(confidences * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
+    bins = np.clip(np.ceil(confidences * ECE_BINS), 1, ECE_BINS)
+    photos = pd.DataFrame({"confidence": confidences, "right": right})
     return [
-        {
-            "confidence": float(confidences[bins == index].mean()),
-            "accuracy": float(right[bins == index].mean()),
-            "n": int((bins == index).sum()),
-        }
-        for index in np.unique(bins)
+        {"confidence": part["confidence"].mean(), "accuracy": part["right"].mean(), "n": len(part)}
+        for _, part in photos.groupby(bins)
     ]
 
 
 def expected_calibration_error(confidences: np.ndarray, right: np.ndarray) -> float:
     """The mean distance of confidence and accuracy over ECE_BINS bins of equal width, in [0, 1]."""
-    return sum(
-        row["n"] * abs(row["accuracy"] - row["confidence"])
-        for row in reliability(confidences, right)
-    ) / len(right)
+    bins = reliability(confidences, right)
+    return sum(row["n"] * abs(row["accuracy"] - row["confidence"]) for row in bins) / len(right)
 
 
 def coverage_curve(confidences: np.ndarray, right: np.ndarray) -> list[Coverage]:
@@ -129,22 +119,19 @@ def coverage_curve(confidences: np.ndarray, right: np.ndarray) -> list[Coverage]
 
     A confidence of 0 is never sorted.
     """
-    order = np.argsort(-confidences, kind="stable")
-    ranked, mistakes = confidences[order], np.cumsum(~right[order])
     # Photos of one confidence are sorted together or not at all.
-    last = np.flatnonzero((np.append(ranked[1:], -1.0) < ranked) & (ranked > 0))
+    counts = pd.DataFrame({"sorted": 1, "mistakes": ~right}).groupby(confidences).sum()
     return [
-        Coverage(float(ranked[index]), (index + 1) / len(right), int(mistakes[index]))
-        for index in last
+        Coverage(threshold, n / len(right), mistakes)
+        for threshold, n, mistakes in counts[::-1].cumsum().itertuples()
+        if threshold > 0
     ]
 
 
 def coverage_at_precision(confidences: np.ndarray, right: np.ndarray, precision: float) -> Coverage:
     """The lowest threshold above which at least this share is right; where none is, no photo."""
-    nothing = Coverage(np.inf, 0.0, 0)
-    enough = [
-        row
-        for row in coverage_curve(confidences, right)
-        if row.mistakes <= (1 - precision) * row.share * len(right) + 1e-9
-    ]
-    return max(enough, key=lambda row: row.share, default=nothing)
+    best = Coverage(np.inf, 0.0, 0)
+    for row in coverage_curve(confidences, right):
+        if row.mistakes <= (1 - precision) * row.share * len(right) + 1e-9:
+            best = row
+    return best

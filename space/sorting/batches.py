@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from data.errors import UserError
-from data.photos import PhotoError, read_photo
+from data.photos import PhotoError, read_photo, reading_faults
 from space.models.classifiers import Models, by_name
 from space.models.pixels import BATCH, prepare
 from space.sorting.rule import PERSON, Rule
@@ -24,9 +24,7 @@ from space.sorting.rule import PERSON, Rule
 AHEAD = 3 * BATCH
 # A bucket answers late: more than the processor needs where that has few cores.
 THREADS = max(4, torch.get_num_threads())
-# By the key of each model.
-Pixels = dict[str, torch.Tensor]
-Logits = dict[str, np.ndarray]
+Pixels = dict[str, torch.Tensor]  # by the key of each model
 
 
 class SortError(UserError):
@@ -37,8 +35,7 @@ class Photo(NamedTuple):
     """A photo that is read when its turn comes."""
 
     name: str
-    # Its bytes, or an error, of which PhotoError's text is shown.
-    read: Callable[[], bytes]
+    read: Callable[[], bytes]  # or an error, of which PhotoError's text is shown
 
 
 def sort_photos(
@@ -47,27 +44,21 @@ def sort_photos(
     photos: Iterable[Photo],
     *,
     threads: int = THREADS,
-    score: Callable[[Pixels], Logits] | None = None,
     show: Callable[[Image.Image], str] | None = None,
 ) -> Iterator[list[dict]]:
-    """Sort photos, a batch at a time, in their order.
-
-    Args:
-        threads: so many photos are held at their full size.
-        score: `logits_of` these models, unless it must run elsewhere.
-        show: makes what a person is shown of a photo.
+    """Sort photos, a batch at a time, in their order; each thread holds one at its full size.
 
     Yields:
-        Rows of `path` and the columns of `Rule.rows`; with `show`, also `picture`, what it made,
-        and `probabilities` (models, categories). Of a photo that cannot be read, `path`,
-        `decision` ("person") and `why` alone.
+        Rows of `path` and the columns of `Rule.rows`; with `show`, also `picture`, what it makes
+        of the photo, and `probabilities` (models, categories). Of a photo that cannot be read,
+        `path`, `decision` ("person") and `why` alone.
     """
-    score = score or partial(logits_of, models, rule.categories)
     prepared = _ahead(partial(_prepare, models, show), photos, threads)
     while batch := list(islice(prepared, BATCH)):
         decided, good = iter(()), [pixels for _, pixels in batch if pixels]
         if good:
-            logits = score({key: torch.cat([pixels[key] for pixels in good]) for key in good[0]})
+            stacked = {key: torch.cat([pixels[key] for pixels in good]) for key in good[0]}
+            logits = logits_of(models, rule.categories, stacked)
             table = rule.rows(logits)
             if show:
                 table["probabilities"] = list(rule.probabilities(logits))
@@ -75,7 +66,7 @@ def sort_photos(
         yield [row | next(decided) if pixels else row for row, pixels in batch]
 
 
-def logits_of(models: Models, categories: list[str], pixels: Pixels) -> Logits:
+def logits_of(models: Models, categories: list[str], pixels: Pixels) -> dict[str, np.ndarray]:
     """The logits (n, categories) of each model of n photos as it is shown them."""
     return {
         model.key: by_name(model.logits(pixels[model.key]), model.categories, categories)
@@ -89,16 +80,12 @@ def _prepare(
     """What is known of a row before the networks; no pixels where the photo cannot be read."""
     row = {"path": photo.name}
     try:
-        image = read_photo(photo.read())
-        pixels = {model.key: prepare([image], model.processor) for model in models}
-        return row | ({"picture": show(image)} if show else {}), pixels
+        with reading_faults():  # processors, too, raise kinds of their own
+            image = read_photo(photo.read())
+            pixels = {model.key: prepare([image], model.processor) for model in models}
+            return row | ({"picture": show(image)} if show else {}), pixels
     except PhotoError as error:
-        reason = str(error)
-    except FileNotFoundError:
-        reason = "This file is not there."
-    except Exception as error:  # processors, too, raise kinds of their own
-        reason = f"This file cannot be read ({type(error).__name__})."
-    return row | {"decision": PERSON, "why": reason}, {}
+        return row | {"decision": PERSON, "why": str(error)}, {}
 
 
 def _ahead(function: Callable, items: Iterable, threads: int) -> Iterator:

@@ -3,7 +3,7 @@
 import fcntl
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,8 @@ from data.sources import Source, open_source
 from space.models.checkpoints import load_models
 from space.report.report import REPORT
 from space.sorting.batches import Photo, SortError, sort_photos
-from space.sorting.rule import PERSON, Rule, find_rule
-from space.sorting.table import SUFFIXES, row_schema, write_table
+from space.sorting.rule import PERSON, find_rule
+from space.sorting.table import WRITERS, row_schema, write_table
 
 LEFT, BROKEN = "left to a person", "broken"
 
@@ -30,8 +30,7 @@ def sort_catalogue(
 ) -> int:
     """Find, sort, write, and say what came of it; how many photos could not be read.
 
-    Raises:
-        UserError: the run cannot begin or go on; rows that are written are kept.
+    Raises UserError where the run cannot begin or go on; rows that are written are kept.
     """
     try:
         _check_output(output)
@@ -42,14 +41,15 @@ def sort_catalogue(
         if torch.cuda.is_available():
             for model in models:
                 model.to("cuda")
-        # Hidden, so that it is not taken for a photo where it lies among them.
-        journal = output.with_name(f".{output.name}.part")
+        journal = output.with_name(f".{output.name}.part")  # hidden: it may lie among the photos
         with journal.open("a+b") as file:
             done, counts = _resume(file, output, {"source": source, **asdict(rule)})
             names = opened.table["name"]
             left = [name for name in names if name not in done]
             if cluster and left:
-                batches = _on_cluster(cluster, rule, opened, left)
+                from space.sorting.ray_cluster import sort_on_cluster
+
+                batches = sort_on_cluster(cluster, rule, opened.read, left)
             else:
                 photos = (Photo(name, partial(opened.read, name)) for name in left)
                 batches = sort_photos(models, rule, photos)
@@ -81,12 +81,11 @@ def convert(journal: Path, source: Source, keys: list[str], output: Path) -> Non
     """Write the rows as a table, block by block, beside the source's own columns."""
     schema = row_schema(keys)
     own = source.table.set_index("name")[source.columns]
-    names = [f"{name} (CSV)" if name in schema.names else name for name in own]
-    whole = pa.schema([*schema, *(pa.field(name, pa.string()) for name in names)])
+    whole = row_schema(keys, (f"{text} (CSV)" if text in schema.names else text for text in own))
 
     def beside(block: pa.RecordBatch) -> pa.RecordBatch:
         rows = own.reindex(block["path"].to_pylist())
-        columns = (pa.array(rows[name], pa.string(), from_pandas=True) for name in own)
+        columns = (pa.array(rows[text], pa.string(), from_pandas=True) for text in own)
         return pa.record_batch([*block, *columns], schema=whole)
 
     unfinished = output.with_name(f".{output.stem}.tmp{output.suffix}")
@@ -95,14 +94,6 @@ def convert(journal: Path, source: Source, keys: list[str], output: Path) -> Non
         with open_json(lines, parse_options=ParseOptions(explicit_schema=schema)) as blocks:
             write_table(unfinished, whole, map(beside, blocks))
     unfinished.replace(output)
-
-
-def _on_cluster(address: str, rule: Rule, source: Source, names: list[str]) -> Iterator[list[dict]]:
-    try:
-        from space.sorting.ray_cluster import sort_on_cluster
-    except ImportError as error:
-        raise SortError(f"{error}: pip install -r space/requirements-ray.txt.") from error
-    return sort_on_cluster(address, rule, source.read, names)
 
 
 def _fate(row: dict) -> str:
@@ -122,15 +113,13 @@ def _resume(journal: BinaryIO, output: Path, header: dict) -> tuple[set[str], Co
         fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise SortError(f"Another run is writing {output}: wait for it.") from error
-    # The run that held it may have ended since.
-    _check_output(output)
+    _check_output(output)  # the run that held it may have ended since
     first = f"{json.dumps(header)}\n".encode()
     journal.seek(0)
     found = journal.readline()
     if not found.endswith(b"\n"):
         journal.truncate(0)
         journal.write(first)
-        journal.flush()
     elif found != first:
         raise SortError(
             f"{journal.name} is of other photos, models or another precision: go on with these, or "
@@ -148,8 +137,8 @@ def _resume(journal: BinaryIO, output: Path, header: dict) -> tuple[set[str], Co
 
 
 def _check_output(output: Path) -> None:
-    if output.suffix not in SUFFIXES:
-        raise SortError(f"{output} must end in {' or '.join(SUFFIXES)}.")
+    if output.suffix not in WRITERS:
+        raise SortError(f"{output} must end in {' or '.join(WRITERS)}.")
     if output.exists():
         raise SortError(f"{output} exists: move it away, or choose another --output.")
     if not output.parent.is_dir():

@@ -21,16 +21,19 @@ from pathlib import Path
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import numpy as np
-import ray
-from ray.data import ActorPoolStrategy, DataContext
-from ray.exceptions import RayError
 
 from space.models.checkpoints import load_models
 from space.sorting.batches import BATCH, Photo, SortError, sort_photos
 from space.sorting.rule import Rule
 
-# So many photos are dealt to an actor at a time, and dealt again where its machine fails.
-DEAL = 4 * BATCH
+try:
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext
+    from ray.exceptions import RayError
+except ImportError as error:
+    raise SortError(f"{error}: pip install -r space/requirements-ray.txt.") from error
+
+DEAL = 4 * BATCH  # photos that an actor is dealt at a time, and another where its machine fails
 ACTOR_BYTES = 2 * 2**30
 ANSWER_SECONDS = 20
 
@@ -54,10 +57,9 @@ class Sorter:
 def sort_on_cluster(
     address: str, rule: Rule, read: Callable[[str], bytes], names: list[str]
 ) -> Iterator[list[dict]]:
-    """As `space.sorting.batches.sort_photos`, in no order; "auto" is the cluster on this machine.
+    """As `sort_photos`, in no order; "auto" is the cluster on this machine.
 
-    Raises:
-        SortError: no cluster answers, or its actors cannot start, such as for want of the models.
+    Raises SortError where none answers, or its actors cannot start, such as for want of the models.
     """
     _connect(address)
     DataContext.get_current().enable_progress_bars = False

@@ -15,7 +15,7 @@ from scipy.special import softmax
 from data.errors import UserError
 from space.models.classifiers import Models
 from space.report.report import COMMAND, REPORT, decide, load_report
-from space.report.statistics import coverage_at_precision, wilson_interval
+from space.report.statistics import wilson_interval
 
 PERSON = "person"
 
@@ -70,11 +70,10 @@ class Rule:
         return np.stack([softmax(logits[k] / self.temperatures[k], axis=1) for k in self.names], 1)
 
     def rows(self, logits: dict[str, np.ndarray]) -> pd.DataFrame:
-        """Decide of n photos by each model's logits, (n, categories).
+        """Decide of n photos by each model's logits, (n, categories): a row a photo.
 
-        Returns:
-            A row a photo: for each model `key` and `key_confidence` (its first choice, and the
-            confidence), agree (bool), decision (a category, or "person"), why (text).
+        For each model `key` and `key_confidence` (its first choice, and the confidence), agree
+        (bool), decision (a category, or "person"), why (text).
         """
         decided, categories = decide(logits, self.temperatures), np.array(self.categories)
         table = pd.DataFrame()
@@ -82,10 +81,9 @@ class Rule:
             table[key] = categories[decided[key]["choice"]]
             table[f"{key}_confidence"] = decided[key]["confidence"].to_numpy()
         table["agree"] = table[list(self.names)].nunique(axis=1) == 1
-        choice, confidence = decided[self.by][["choice", "confidence"]].to_numpy().T
-        sorted_ = confidence >= self.threshold
-        table["decision"] = np.where(sorted_, categories[choice.astype(int)], PERSON)
-        table["why"] = list(map(self._why, confidence))
+        choice, confidence = decided[self.by]["choice"], decided[self.by]["confidence"]
+        table["decision"] = np.where(confidence >= self.threshold, categories[choice], PERSON)
+        table["why"] = confidence.map(self._why)
         return table
 
     def _why(self, confidence: float) -> str:
@@ -98,33 +96,30 @@ class Rule:
 def find_rule(precision: float, models: Models, folder: Path = REPORT) -> Rule:
     """The rule that sorts most validation photos of a report, and enough of them right.
 
-    Where the report is of another zero-shot model, VGG16 decides alone.
-
-    Raises:
-        RuleError: a report of another VGG16, or one without validation.
-        ReportError: no report that can be read.
+    Where the report is of another zero-shot model, VGG16 decides alone. Raises RuleError where it
+    is of another VGG16 or without validation, and ReportError where none can be read.
     """
     if not 0 < precision <= 1:
         raise RuleError(f"A precision is above 0 and up to 1, such as 0.99: {precision}.")
     report = load_report(folder)
-    if not {"validation", "test"} <= set(report.predictions["split"]):
+    if not {"validation", "test"} <= set(report.splits):
         raise RuleError(f"{folder} needs validation and test photos: compare without --all-test.")
-    measured = {model.key for model in models if report.measures(model)}
-    if models.vgg16.key not in measured or any(
+    names = {model.key: model.identity.name for model in models}
+    temperatures = {
+        model.key: report.measured(model.key).temperature
+        for model in models
+        if report.measures(model)
+    }
+    if models.vgg16.key not in temperatures or any(
         set(report.categories) - set(model.categories) for model in models
     ):
         raise RuleError(
             f"{folder} is of another {models.vgg16.identity.name}, or other categories, than would "
             f"sort here: measure these first, with `{COMMAND}`."
         )
-    decided = report.of("validation").decided()
-    ways = list(decided) if len(measured) == len(models) else [models.vgg16.key]
-    found = {
-        way: coverage_at_precision(
-            decided[way]["confidence"].to_numpy(), decided[way]["right"].to_numpy(), precision
-        )
-        for way in ways
-    }
+    found = report.thresholds(precision)
+    if len(temperatures) < len(models):
+        found = {models.vgg16.key: found[models.vgg16.key]}
     by = max(found, key=lambda way: found[way].share)
     test = report.of("test").decided()[by]
     reached = test[test["confidence"] >= found[by].threshold]
@@ -133,13 +128,10 @@ def find_rule(precision: float, models: Models, folder: Path = REPORT) -> Rule:
         by,
         found[by].threshold,
         list(report.categories),
-        names={model.key: model.identity.name for model in models},
+        names,
         weights={model.key: model.identity.weights for model in models},
-        temperatures={
-            model.key: report.measured(model.key).temperature if model.key in measured else 1.0
-            for model in models
-        },
-        unmeasured=[model.identity.name for model in models if model.key not in measured],
+        temperatures=dict.fromkeys(names, 1.0) | temperatures,
+        unmeasured=[name for key, name in names.items() if key not in temperatures],
         test=(len(test), len(reached), int((~reached["right"]).sum())),
     )
 
