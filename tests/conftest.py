@@ -14,6 +14,8 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 # What is asserted to the last digit holds on a processor.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# The processes that run beside each other share the cores.
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 

@@ -15,12 +15,10 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from datasets import Dataset
 from gradio.data_classes import FileData
 from PIL import Image
 from psutil import Process
@@ -41,7 +39,6 @@ from space.report.statistics import wilson_interval
 from space.sorting.batches import Photo, logits_of, sort_photos
 from space.sorting.rule import Rule, find_rule
 from tests.conftest import ROOT
-from tests.loopback_hub import LoopbackHub, run_with_hub
 
 COLUMNS = [
     *("path", "vgg16", "vgg16_confidence", "zero_shot", "zero_shot_confidence"),
@@ -325,23 +322,6 @@ def test_broken_huge_and_double_photos_have_their_rows(
     assert "42 megapixels" in broken["why"]["huge.png"]
     assert "not a photo" in broken["why"]["notes.txt"]
     assert "7 broken" in printed
-
-
-def test_photos_of_a_data_set_on_the_hub(shop: Path, tmp_path: Path) -> None:
-    photos = [str(file) for file in sorted(shop.glob("*/*"))]
-    (tmp_path / "repository" / "data").mkdir(parents=True)
-    Dataset.from_dict({"image": photos}).cast_column("image", datasets.Image()).to_parquet(
-        tmp_path / "repository" / "data" / "train-00000-of-00001.parquet"
-    )
-    with LoopbackHub({"datasets/user/name@main": tmp_path / "repository"}) as hub:
-        printed = run_with_hub(
-            "from data.sources import open_source; source = open_source('user/name');"
-            "names = list(source.table['name']);"
-            "print(len(names), names[-1], source.read(names[-1]).hex())",
-            hub.url,
-            tmp_path / "home",
-        )
-    assert printed.splitlines()[-1] == f"40 train/39 {Path(photos[-1]).read_bytes().hex()}"
 
 
 def test_csv_opens_in_a_spreadsheet_with_the_columns_of_the_catalogue(

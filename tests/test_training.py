@@ -220,7 +220,7 @@ def test_several_processes_train_one_model(unpushed: Trained) -> None:
     run = subprocess.run(
         [sys.executable, *launch, *command],
         cwd=ROOT,
-        env=with_hub(unpushed.hub.url, unpushed.home) | {"OMP_NUM_THREADS": "1"},
+        env=with_hub(unpushed.hub.url, unpushed.home),
         capture_output=True,
         text=True,
     )
