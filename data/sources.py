@@ -17,13 +17,12 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile, ZipInfo, is_zipfile
 
 import pandas as pd
 from datasets import DatasetDict, Image, concatenate_datasets, load_dataset
-from fsspec.implementations.zip import ZipFileSystem
 from pyarrow import fs
 
 from data.errors import UserError
@@ -58,13 +57,13 @@ def open_source(source: str | Path) -> Source:
     """
     path, text = Path(source), str(source)
     if path.is_dir():
-        opened = _named(_walk(path), fs.LocalFileSystem(), path.resolve())
+        root = path.resolve()
+        opened = _named(_walk(path), partial(_read, fs.LocalFileSystem(), root, {}), root)
     elif path.suffix.lower() in (".xls", ".xlsx", ".xlsm", ".ods") and path.is_file():
         raise DataError(f"{path} is a spreadsheet: save it as CSV (UTF-8, separated by commas).")
     elif path.is_file() and (is_zipfile(path) or path.suffix.lower() == ".zip"):
-        names = [photo.filename for photo in zip_photos(path)]
         # As another process finds it, wherever that runs.
-        opened = _named(names, fs.PyFileSystem(fs.FSSpecHandler(ZipFileSystem(path.resolve()))))
+        opened = _named([photo.filename for photo in zip_photos(path)], _Zip(path.resolve()).read)
     elif path.is_file():
         opened = _csv(path)
     elif "://" in text:
@@ -100,13 +99,33 @@ def _is_shown(path: str) -> bool:
     return not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(path).parts)
 
 
-def _named(names: Iterable[str], files: fs.FileSystem, root: str | Path = "") -> Source:
+class _Zip:
+    """A zip that is opened once, by whoever reads from it; another process opens it anew."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    @cached_property
+    def archive(self) -> ZipFile:
+        return ZipFile(self.file)
+
+    def __reduce__(self) -> tuple:
+        return _Zip, (self.file,)
+
+    @reading_faults()
+    def read(self, name: str) -> bytes:
+        return self.archive.read(name)
+
+
+def _named(
+    names: Iterable[str], read: Callable[[str], bytes], folder: Path | None = None
+) -> Source:
     """Photos whose category is the name of the folder that they are in."""
     table = pd.DataFrame({"name": list(dict.fromkeys(names))}, dtype=object)
     table["category"] = [name.split("/")[-2] if "/" in name else None for name in table["name"]]
-    if isinstance(files, fs.LocalFileSystem):
-        table["file"] = [str(Path(root, name)) for name in table["name"]]
-    return Source(table, partial(_read, files, root, {}))
+    if folder:
+        table["file"] = [str(folder / name) for name in table["name"]]
+    return Source(table, read)
 
 
 def _walk(folder: Path) -> list[str]:
@@ -131,7 +150,7 @@ def _bucket(address: str) -> Source:
         raise DataError(f"{address} cannot be listed: {reason}.") from error
     paths = [file.path for file in found if file.type is fs.FileType.File]
     names = sorted(os.path.relpath(path, root or ".") for path in paths)
-    return _named(filter(_is_shown, names), files, root)
+    return _named(filter(_is_shown, names), partial(_read, files, root, {}))
 
 
 @reading_faults()

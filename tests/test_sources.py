@@ -4,7 +4,10 @@ import os
 import pickle
 import shutil
 import subprocess
+import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -74,6 +77,22 @@ def test_every_layout_gives_the_same_rows(
     lines = [f"x.jpg,{name.replace('/', chr(92))},{row[0]}" for name, row in expected.items()]
     (shop / "products.csv").write_text("\n".join(["image,path_image,main_category", *lines]))
     assert contents(open_source(shop / "products.csv")) == expected
+
+
+def test_threads_that_read_a_zip_at_once_find_all_of_it(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """As on a cluster, where each actor is sent the reader and begins with several threads."""
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for number in range(3000):
+            archive.writestr(f"{number}.jpg", str(number))
+    request.addfinalizer(partial(sys.setswitchinterval, sys.getswitchinterval()))
+    sys.setswitchinterval(1e-5)
+    for copy in range(8):
+        source = open_source(shutil.copy(tmp_path / "photos.zip", tmp_path / f"{copy}.zip"))
+        read, names = pickle.loads(pickle.dumps(source.read)), source.table["name"][-8:]
+        with ThreadPoolExecutor(len(names)) as pool:
+            assert [*pool.map(read, names)] == [Path(name).stem.encode() for name in names]
 
 
 def test_csv_keeps_its_columns_and_all_of_its_rows(shop: Path) -> None:
