@@ -91,10 +91,7 @@ def many_tab(models: Models, on_gpu: Callable[[Callable], Callable]) -> None:
             raise gr.Error(GONE, print_exception=False) from error
 
     with gr.Column(elem_id="many", elem_classes="evaluation"):
-        gr.Markdown(
-            "Photos that the models are confident of are sorted, the others listed for you, the "
-            f"most doubtful first. {rule.in_words()}"
-        )
+        gr.Markdown(render("many_photos.html", part="advice", rule=rule))
         label = f"Up to {MAX_PHOTOS} photos, or a zip of them"
         files = PhotosInput(label=label, file_count="multiple", height=150)
         table = gr.HTML(js_on_load=script("many_photos.js"))
@@ -121,7 +118,7 @@ def _begin(rule: Rule, files: list[FileData]) -> Iterator[tuple]:
 
 def _go_on(rule: Rule, sort: Callable, drop: Drop | None) -> str:
     if drop is None:
-        return f'<p class="verdict">{GONE}</p>'
+        return render("many_photos.html", part="gone", gone=GONE)
     # The rows are kept in place: a drop that came meanwhile is not written over.
     drop.rows.extend(sort(drop.photos[len(drop.rows) :][:BATCH]))
     return table_html(drop, rule)
@@ -182,7 +179,8 @@ def table_html(drop: Drop, rule: Rule) -> str:
         "sorted without a person": [row for row in good if row["decision"] != PERSON],
         "that cannot be read": [row for row in rows if "picture" not in row],
     }
-    return render("many_photos.html", drop=drop, rule=rule, groups=groups, person=PERSON)
+    shown = {"drop": drop, "rule": rule, "groups": groups, "person": PERSON}
+    return render("many_photos.html", part="table", **shown)
 
 
 def write_result(drop: Drop, keys: list[str], corrections: dict[int, str], file: Path) -> Path:

@@ -51,7 +51,7 @@ class PhotoInput(gr.Image):
 def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blocks:
     """Build the page; `on_gpu` decorates what runs the networks, as ZeroGPU's decorator does."""
     with gr.Blocks(title="VGG16 or CLIP?", delete_cache=(60, 600)) as demo:
-        gr.Markdown("# VGG16 or CLIP?\nTwo ways to sort a product photo, side by side.")
+        gr.Markdown(script("page.md"))
         with gr.Tabs() as tabs:
             with gr.Tab("Compare", id="compare"), gr.Row(equal_height=False):
                 _compare_tab(models, on_gpu)

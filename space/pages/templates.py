@@ -29,5 +29,5 @@ def render(template: str, **values: object) -> str:
 
 
 def script(name: str) -> str:
-    """A script of this folder, for `js_on_load`."""
+    """A file of this folder as it is, such as a script for `js_on_load`."""
     return (HERE / name).read_text(encoding="utf-8")
