@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from data.labelled import SAMPLE, load_photos
 from data.sources import DataError
 from space.models.classifiers import Models
 from space.pages.many_photos import (
+    BATCH,
     MAX_PHOTOS,
     Drop,
     PhotosInput,
@@ -38,6 +40,8 @@ from tests.conftest import ROOT, RunningApp
 from tests.test_catalogue import sort_in_memory
 
 PHOTOS = sorted(SAMPLE.glob("*/*.jpg"))
+# How often the page asks again by itself, for a batch that a full queue forgot.
+TICK_SECONDS = 3
 BROKEN = '<img src=x onerror="window.ran = true">.jpg'
 
 
@@ -103,12 +107,15 @@ def page(
     drop(page, catalogue)
     progress = page.get_by_role("progressbar", name="Photos sorted")
     expect(progress).to_be_visible()
+    start = time.monotonic()
     while progress.is_visible():
         answer = client.predict(handle_file(PHOTOS[0]), api_name="/compare")
         if progress.is_visible():
             answered.append(answer)
         page.wait_for_timeout(200)
     expect(rows(page)).to_have_count(len(PHOTOS))
+    # Each batch is asked for as soon as the one before is there, not when the page's clock ticks.
+    assert time.monotonic() - start < 0.5 * TICK_SECONDS * len(PHOTOS) / BATCH
     yield page
     page.close()
 

@@ -99,7 +99,8 @@ def many_tab(models: Models, on_gpu: Callable[[Callable], Callable]) -> None:
         found = gr.State(None, time_to_live=600)  # as long as the interface keeps uploads
 
     files.upload(partial(_begin, rule), files, [files, table, found], **PRIVATE)
-    table.more(partial(_go_on, rule, sort), found, table, **NETWORKS, **PRIVATE)
+    more = partial(_go_on, rule, sort)
+    table.more(more, found, table, trigger_mode="always_last", **NETWORKS, **PRIVATE)
     table.keep(_keep, found, found, queue=False, **PRIVATE)
     table.download(save, found, saved, **PRIVATE).success(
         None, js="() => document.getElementById('many-saved').click()", **PRIVATE
