@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before any library reads them: nothing outside the loopback address is reached.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -22,9 +23,9 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from space.models.checkpoints import load_models
-from space.models.classifiers import Models
-from tests.clip_checkpoint import TINY, save_clip
+# The process that deals the files to the others imports this, too, and needs no networks.
+if TYPE_CHECKING:
+    from space.models.classifiers import Models
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -42,12 +43,16 @@ def flipkart() -> Path:
 @pytest.fixture(scope="session")
 def small_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CLIP checkpoint of a few megabytes with random weights and the real vocabulary."""
+    from tests.clip_checkpoint import TINY, save_clip
+
     return save_clip(tmp_path_factory.mktemp("clip"), TINY)
 
 
 @pytest.fixture(scope="session")
-def models() -> Models:
+def models() -> "Models":
     """Both models as they are bundled."""
+    from space.models.checkpoints import load_models
+
     return load_models()
 
 
