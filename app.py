@@ -32,9 +32,9 @@ from space.pages.page import LAUNCH, build_demo
 
 try:
     models = load_models()
+    demo = build_demo(models, on_gpu)
 except CheckpointError as error:
     raise SystemExit(str(error)) from None
-demo = build_demo(models, on_gpu)
 if torch.cuda.is_available():
     for model in models:
         model.to("cuda")

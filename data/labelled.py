@@ -125,7 +125,7 @@ def _checked_rows(source: str | Path, skip_broken: bool) -> pd.DataFrame:
         except PhotoError:
             content = None
         digests.append(content and hashlib.sha256(content).hexdigest())
-        # What is a file stays one.
+        # A photo on the disk is referred to by its path, not copied.
         images.append({"path": row.file or row.name, "bytes": None if row.file else content})
     names = rows["name"].str.split("/").str[-2:].str.join("/")
     broken = rows["name"][pd.isna(digests)]

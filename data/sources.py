@@ -62,7 +62,7 @@ def open_source(source: str | Path) -> Source:
     elif path.suffix.lower() in (".xls", ".xlsx", ".xlsm", ".ods") and path.is_file():
         raise DataError(f"{path} is a spreadsheet: save it as CSV (UTF-8, separated by commas).")
     elif path.is_file() and (is_zipfile(path) or path.suffix.lower() == ".zip"):
-        # As another process finds it, wherever that runs.
+        # Absolute, so that other processes find it.
         opened = _named([photo.filename for photo in zip_photos(path)], _Zip(path.resolve()).read)
     elif path.is_file():
         opened = _csv(path)
@@ -129,7 +129,7 @@ def _named(
 
 
 def _walk(folder: Path) -> list[str]:
-    """As pyarrow lists a folder, but not round in circles through links."""
+    """As pyarrow lists a folder, but without following links to folders."""
     found: list[Path] = []
     closed: list[OSError] = []
     for place, folders, files in os.walk(folder, onerror=closed.append):
@@ -137,7 +137,7 @@ def _walk(folder: Path) -> list[str]:
         found += [Path(place, name) for name in sorted(filter(_is_shown, files))]
     names = [os.path.relpath(file, folder) for file in found]
     names += [f"{os.path.relpath(error.filename, folder)}/" for error in closed]
-    # A name that is not UTF-8 is found by nobody, and gets its row all the same.
+    # A name that is not UTF-8 cannot be opened later; it gets a row all the same.
     return [os.fsencode(name).decode(errors="replace") for name in names]
 
 
@@ -176,7 +176,7 @@ def _csv(file: Path) -> Source:
     if "image" not in table:
         found = ", ".join(map(str, table.columns))
         raise DataError(f"{file} needs the column image, separated by commas; it has {found}.")
-    # What is named as ours keeps a name of its own.
+    # Columns that are called as ours are get another name.
     table = table.rename(columns={name: f"{name} (CSV)" for name in ("name", "file", "category")})
     columns = list(table)
     given = table.get("path_image", [""] * len(table))
@@ -189,7 +189,7 @@ def _csv(file: Path) -> Source:
         table["category"] = table["main_category"]
     elif "product_category_tree" in table:
         table["category"] = table["product_category_tree"].map(_first_level)
-    root = file.resolve().parent
+    root = file.parent.resolve()
     table["file"] = [str(root / path) for path in paths]
     return Source(table, partial(_read, fs.LocalFileSystem(), root, other), columns)
 

@@ -10,9 +10,11 @@ import pytest
 
 from data.categories import CATEGORIES, DESCRIPTIONS
 from data.labelled import SAMPLE
+from space.models.checkpoints import CheckpointError
 from space.models.classifiers import Models
 from space.models.encoders import ConSE
 from space.pages.compare import Question, Row, answer, study_rows
+from space.pages.page import build_demo
 
 PHOTO = "watches/wristwatch-1.jpg"
 SURE = [0.01] * 6 + [0.94]
@@ -105,6 +107,13 @@ def test_model_that_does_not_score_a_category_has_no_heat_map_of_it(
     assert "ConSE has no text of watches." in no_text
     assert "VGG16 was not trained on &lt;i&gt;time." in not_trained
     assert all(html.count('alt="Heat map') == 1 for html in (no_text, not_trained))
+
+
+def test_more_categories_than_the_page_shows_are_said(models: Models) -> None:
+    vgg16 = copy.copy(models.vgg16)
+    vgg16.categories = [f"category {number}" for number in range(21)]
+    with pytest.raises(CheckpointError, match="vgg16 has 21 categories; the page shows at most 20"):
+        build_demo(models._replace(vgg16=vgg16), lambda function: function)
 
 
 def test_before_a_photo(models: Models, rows: list[Row]) -> None:

@@ -117,6 +117,14 @@ def test_csv_keeps_its_columns_and_all_of_its_rows(shop: Path) -> None:
     }
 
 
+def test_csv_that_is_a_link_names_photos_beside_the_link(shop: Path, tmp_path: Path) -> None:
+    """As in the Hub's cache."""
+    photo = "deep/watches/wristwatch-1.jpg"
+    (tmp_path / "kept.csv").write_text(f"image,path_image\nx.jpg,{photo}\n")
+    (shop / "products.csv").symlink_to(tmp_path / "kept.csv")
+    assert open_source(shop / "products.csv").read(photo) == (shop / photo).read_bytes()
+
+
 def test_what_is_no_file_has_its_row_and_hangs_nothing(shop: Path, tmp_path: Path) -> None:
     os.mkfifo(shop / "deep" / "watches" / "pipe.jpg")
     os.mkfifo(tmp_path / "a.csv")

@@ -28,7 +28,7 @@ from data.labelled import add_dataset_arguments, load_photos, summary
 from data.texts import load_texts
 from space.models.checkpoints import load_before_refit, load_models
 from space.models.classifiers import FineTuned, Models, ZeroShot, by_name
-from space.models.pixels import over
+from space.models.pixels import map_photos
 from space.report.contact_sheet import save_contact_sheet
 from space.report.figures import PLOTS
 from space.report.metrics import measure
@@ -80,10 +80,12 @@ def compare(models: Models, photos: DatasetDict, dataset: str) -> tuple[Report, 
         identity, texts, scale = model.identity, {}, 1.0
         if isinstance(model, ZeroShot):
             texts, scale = model.texts, model.encoder.logit_scale
-            embeddings = over(rows, model.processor, model.encoder.encode_photos, identity.name)
+            embeddings = map_photos(
+                rows, model.processor, model.encoder.encode_photos, identity.name
+            )
             logits = model.logits_of(embeddings)
         else:
-            logits = over(rows, model.processor, model.logits, identity.name)
+            logits = map_photos(rows, model.processor, model.logits, identity.name)
             _put_before_refit(logits, model, rows, validation)
         logits = by_name(logits, model.categories, CATEGORIES).astype(float)
         table[columns(model.key, CATEGORIES)] = logits
@@ -117,7 +119,7 @@ def illustrate(report: Report, metrics: dict, photos: DatasetDict | None, folder
 def _put_before_refit(
     logits: np.ndarray, model: FineTuned, photos: Dataset, validation: np.ndarray
 ) -> None:
-    """Put in what validation photos got before the model was trained on them."""
+    """Replace the logits of validation photos by those from before the refit."""
     before, categories = load_before_refit(model.folder)
     for row in np.flatnonzero(validation):
         if (known := before.get(photos["sha256"][int(row)])) is not None:

@@ -82,7 +82,7 @@ def frozen_features(layers: nn.Sequential, photos: datasets.Dataset, copies: int
 
 def geometry(strength: float) -> v2.Transform:
     """The study's flip, rotation and zoom, a shift and random erasing, for normalised pixels."""
-    # What they leave open is zero, the mean colour.
+    # What a transform uncovers is zero, the mean colour.
     affine = v2.RandomAffine(
         degrees=15 * strength,
         translate=(0.06 * strength, 0.06 * strength),

@@ -27,7 +27,7 @@ from training.features import Features
 from training.network import VGG16, block_start
 
 PATIENCE = 8
-# Of the blocks: an epoch costs as much as thirty of the head, and the best one comes early.
+# For unfrozen blocks: an epoch costs as much as thirty of the head, and the best comes early.
 TRUNK_EPOCHS = 3
 # What the Trainer logs, and the columns of the log.
 COLUMNS = {
@@ -169,7 +169,7 @@ def train_stage(
     *,
     stop_after: int | None,
     batch_size: int,
-    **settings: float,
+    **settings: object,
 ) -> pd.DataFrame:
     """Train in place, from the last complete checkpoint; the log, a row an epoch.
 
@@ -185,8 +185,9 @@ def train_stage(
     if validation:
         stop = transformers.EarlyStoppingCallback(PATIENCE)
         settings |= {"eval_strategy": "epoch", "load_best_model_at_end": True}
-    # The batch of all processes that share it.
-    settings["per_device_train_batch_size"] = max(1, batch_size // state.num_processes)
+    # All processes share the batch, or all GPUs of one.
+    shares = state.num_processes if state.num_processes > 1 else torch.cuda.device_count()
+    settings["per_device_train_batch_size"] = max(1, batch_size // max(1, shares))
     trainer = transformers.Trainer(
         layers,
         _arguments(folder, settings),

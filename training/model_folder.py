@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from data.categories import CATEGORIES
 from data.labelled import fingerprint
 from space.models.checkpoints import load_vgg16
-from space.models.pixels import over
+from space.models.pixels import map_photos
 from space.report.figures import draw_matrix
 from space.report.metrics import ClassificationReport
 from training.fine_tune import COLUMNS, Hyperparameters
@@ -45,7 +45,7 @@ def fill_model_folder(
     folder, model = arguments.output, load_vgg16(str(arguments.output))
     model.to(str(PartialState().device))
     metrics = {
-        split: figures_of(over(rows, model.processor, model.logits, "Measuring"), rows)
+        split: figures_of(map_photos(rows, model.processor, model.logits, "Measuring"), rows)
         for split, rows in photos.items()
     }
     versions = {package: version(package) for package in PACKAGES}

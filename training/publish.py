@@ -38,7 +38,7 @@ REFUSALS = {
     403: "the token may not write there; log in with one that may (`hf auth login`)",
     404: "there is no such repository or revision, or the token may not see it",
 }
-# The training goes along, so that who copies the Space can train as well.
+# With the training, so that whoever copies the Space can train, too.
 DEMO = ("app.py", "README.md", "LICENSE", "requirements.txt", "data", "space", "training")
 Files = dict[str, Path | bytes]
 
@@ -82,7 +82,7 @@ def publish_model(folder: Path, repository: str, private: bool, revision: str | 
 def write_dataset(photos: DatasetDict, folder: Path, sample: bool) -> None:
     """Write each split as a Parquet file that holds its photos, and the data set's card.
 
-    The bundled sample has a card already; another's says what the photos themselves tell.
+    The bundled sample has a card; for other photos one is made of what they are.
     """
     if sample:
         card = DatasetCard.load(ROOT / "data/README.md")
@@ -140,7 +140,7 @@ def _reason(error: Exception) -> str:
 
 def add_publishing_arguments(parser: ArgumentParser) -> None:
     """Add what every command that publishes takes, beside the repository's name."""
-    parser.add_argument("--private", action="store_true", help="of a new repository: yours alone")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--revision", help="a branch, made where it is missing (default: main)")
 
 

@@ -27,7 +27,7 @@ from data.errors import UserError, run_script
 from data.labelled import add_dataset_arguments, load_photos
 from space.models import engine
 from space.models.classifiers import by_name
-from space.models.pixels import over
+from space.models.pixels import map_photos
 from space.report.metrics import as_sentence
 from training.model_folder import figures_of
 
@@ -70,7 +70,7 @@ def quantise(folder: Path, photos: Dataset) -> None:
         raise UserError(f"{error}: pip install -r training/requirements-quantise.txt.") from error
 
     processor = AutoImageProcessor.from_pretrained(folder)
-    pixels = over(photos, processor, np.asarray, "Preparing")
+    pixels = map_photos(photos, processor, np.asarray, "Preparing")
     model = engine.class_logits(engine.load_classifier(folder))
     network = nncf.quantize(
         engine.convert(model, torch.Size(pixels[:1].shape)),
@@ -91,7 +91,7 @@ def compare_with_float32(folder: Path, photos: Dataset) -> dict[str, object]:
     categories = [model.config.id2label[index] for index in range(model.config.num_labels)]
     networks = engine.load_quantised(folder), engine.TorchNetwork(engine.class_logits(model))
     int8, float32 = (
-        by_name(over(photos, processor, network, "Measuring"), categories, CATEGORIES)
+        by_name(map_photos(photos, processor, network, "Measuring"), categories, CATEGORIES)
         for network in networks
     )
     return figures_of(int8, photos) | {

@@ -29,7 +29,7 @@ from data.labelled import add_dataset_arguments, load_photos, summary
 from data.texts import STUDY, Texts
 from space.models.checkpoints import load_zero_shot
 from space.models.classifiers import ZeroShot
-from space.models.pixels import over
+from space.models.pixels import map_photos
 from training.tune import folds
 
 _PARTS = json.loads((Path(__file__).parents[1] / "data/candidate_texts.json").read_text("utf-8"))
@@ -77,7 +77,7 @@ def find_texts(model: ZeroShot, photos: Dataset) -> tuple[Texts, dict[str, objec
     """
     labels = np.array(photos["label"])
     splits = folds(labels, list(photos["sha256"]), seed=0)
-    images = over(photos, model.processor, model.encoder.encode_photos, "Encoding photos")
+    images = map_photos(photos, model.processor, model.encoder.encode_photos, "Encoding photos")
     candidates = model.encoder.encode_texts(tuple(text for _, text in CANDIDATES))
     category_of = np.array([CATEGORIES.index(category) for category, _ in CANDIDATES])
     start, scale = model.with_texts(STUDY).weights, model.encoder.logit_scale

@@ -176,7 +176,9 @@ def _arguments() -> Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     add_dataset_arguments(parser)
     parser.add_argument(
-        "--corrections", metavar="ZIP", help="as --dataset: sorted by a person, for training alone"
+        "--corrections",
+        metavar="ZIP",
+        help="what --dataset takes, sorted by a person; joins train alone",
     )
     parser.add_argument("--init", type=Path, help="a safetensors file with VGG16's convolutions")
     parser.add_argument("--output", type=Path, default=Path("vgg16-finetuned"), help="a folder")

@@ -33,6 +33,7 @@ REVISIONS = {CLIP_CHECKPOINT: ("main", "c237dc49a33fc61debc9276459120b7eac67e7ef
 HUB_SECONDS = 2.0
 REASONS: dict[type | tuple[type, ...], str] = {
     errors.OfflineModeIsEnabled: "the Hub is switched off here (HF_HUB_OFFLINE)",
+    errors.GatedRepoError: "the Hub asks for its terms to be accepted first",
     errors.RepositoryNotFoundError: "the Hub has no such repository, or keeps it private",
     (TimeoutError, httpx.TimeoutException): f"the Hub did not answer within {HUB_SECONDS:.0f} s",
     httpx.ConnectError: "the Hub could not be reached",
@@ -99,13 +100,13 @@ def save_before_refit(
 
 
 def load_before_refit(folder: Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Logits (categories,) by SHA-256, and their categories; empty where absent or of others."""
+    """Logits (categories,) by SHA-256, and their categories; none where of other weights."""
     try:
         with safe_open(folder / BEFORE_REFIT, "np") as file:
-            about, logits = file.metadata(), file.get_tensor("logits")
+            about, logits = file.metadata() or {}, file.get_tensor("logits")
     except (OSError, SafetensorError):
         return {}, []
-    if about["weights"] != digest(folder):
+    if about.get("weights") != digest(folder):
         return {}, []
     photos, categories = json.loads(about["photos"]), json.loads(about["categories"])
     return dict(zip(photos, logits, strict=True)), categories

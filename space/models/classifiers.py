@@ -117,5 +117,5 @@ class Models(NamedTuple):
 
 
 def by_name(logits: np.ndarray, have: Sequence[str], want: Sequence[str]) -> np.ndarray:
-    """Logits (n, have) in another order, (n, want); a ValueError where a category is missing."""
+    """Logits (..., have) in another order, (..., want); ValueError where a category is missing."""
     return logits[..., [list(have).index(category) for category in want]]

@@ -119,7 +119,7 @@ def fastest(module: nn.Module, shape: torch.Size, *, exact: bool) -> Network:
 
 
 def convert(module: nn.Module, shape: torch.Size) -> "openvino.Model":
-    """A module as OpenVINO knows it, for pixels of a shape (n, 3, height, width) with any n."""
+    """Convert a module to OpenVINO, for pixels of a shape (n, 3, height, width) with any n."""
     with warnings.catch_warnings(action="ignore"):
         return openvino.convert_model(
             module, example_input=torch.zeros(shape), input=[-1, *shape[1:]]
@@ -127,13 +127,13 @@ def convert(module: nn.Module, shape: torch.Size) -> "openvino.Model":
 
 
 def load_quantised(folder: Path) -> Network | None:
-    """A checkpoint's 8-bit network, on the processor; None if absent, torn or of other weights."""
-    if not (folder / QUANTISED).exists():
+    """A checkpoint's 8-bit network; None where it is absent, of other weights, or cannot be run."""
+    if openvino is None or not (folder / QUANTISED).exists():
         return None
     try:
         with safe_open(folder / QUANTISED, "np") as file:
-            about, constants = file.metadata(), file.get_tensor("constants")
-        if about["weights"] != digest(folder):
+            about, constants = file.metadata() or {}, file.get_tensor("constants")
+        if about.get("weights") != digest(folder):
             return None
         network = openvino.Core().read_model(about["graph"], openvino.Tensor(constants))
         return OpenVINONetwork(network, exact=False)

@@ -21,7 +21,7 @@ def prepare(photos: Sequence[Image.Image], processor: BaseImageProcessor) -> tor
     return processor(list(photos), return_tensors="pt")["pixel_values"]
 
 
-def over(
+def map_photos(
     photos: Dataset,
     processor: BaseImageProcessor,
     function: Callable[[torch.Tensor], np.ndarray],

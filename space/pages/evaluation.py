@@ -52,7 +52,7 @@ def evaluation_tab(models: Iterable[Model]) -> None:
         text, files = cell_photos(load_report(FOLDERS[label]), *place)
         return gr.update(value=text, visible=True), gr.update(value=files, visible=bool(files))
 
-    # Also when the page is opened.
+    # Without a trigger, it also runs when the page is opened.
     gr.on(None, show, chosen, [overview, cell, photos, details, slider, coverage], **PRIVATE)
     overview.cell(look_into, chosen, [cell, photos], **PRIVATE)
     slider.input(

@@ -62,7 +62,7 @@ element.addEventListener("keydown", (event) => {
   if (key === "j" || key === "ArrowDown") step(1, true);
   else if (key === "k" || key === "ArrowUp") step(-1, true);
   else if (key === "0") set(undefined, true);
-  else if (key >= "1" && key <= String(buttons().length)) set(Number(key) - 1, true);
+  else if (key >= "1" && Number(key) <= buttons().length) set(Number(key) - 1, true);
   else return;
   event.preventDefault();
   keep();

@@ -11,10 +11,11 @@ import mmap
 import os
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from itertools import chain, count, islice
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from zipfile import ZipFile
@@ -31,7 +32,7 @@ from data.sources import DataError, open_source, zip_photos
 from space.models.classifiers import Models
 from space.pages import NETWORKS, PRIVATE
 from space.pages.templates import data_uri, render, script
-from space.sorting.batches import Photo, sort_photos
+from space.sorting.batches import Logits, Photo, Pixels, logits_of, sort_photos
 from space.sorting.rule import PERSON, Rule, find_rule
 from space.sorting.table import row_schema, write_table
 
@@ -41,14 +42,13 @@ MAX_UNPACKED = 200 * 1024**2
 MAX_ENTRIES = 10 * MAX_PHOTOS  # of a zip: also folders, and what macOS adds
 BATCH = 4  # larger ones are no faster on a processor, and take more memory
 GONE = "These photos are gone, ten minutes after your last key: please drop them again."
-NUMBERS = count(1)
 ADVICE = "Drop fewer, or sort them all with python space/sort_photos.py."
 
 
 class Drop(NamedTuple):
     """Photos that were dropped, and the rows of those that are sorted."""
 
-    number: int  # later ones have higher numbers
+    number: int  # of later ones it is higher, also after the app was started again
     files: list[Path]
     photos: list[Photo]
     rows: list[dict]
@@ -75,9 +75,10 @@ def many_tab(models: Models, on_gpu: Callable[[Callable], Callable]) -> None:
         return
 
     @on_gpu
-    def sort(photos: list[Photo]) -> list[dict]:
-        batches = sort_photos(models, rule, photos, threads=1, show=small_picture)
-        return list(chain.from_iterable(batches))
+    def score(pixels: Pixels) -> Logits:
+        return logits_of(models, rule.categories, pixels)
+
+    sort = partial(sort_photos, models, rule, threads=1, score=score, show=small_picture)
 
     def save(drop: Drop | None, event: gr.EventData) -> Path:
         if drop is None:
@@ -109,7 +110,7 @@ def many_tab(models: Models, on_gpu: Callable[[Callable], Callable]) -> None:
 
 def _begin(rule: Rule, files: list[FileData]) -> Iterator[tuple]:
     try:
-        drop = Drop(next(NUMBERS), [Path(file.path) for file in files], photos_in(files), [])
+        drop = Drop(time.time_ns(), [Path(file.path) for file in files], photos_in(files), [])
         yield None, table_html(drop, rule), drop
     except DataError as error:
         # The box is left empty, and everything else as it is.
@@ -121,7 +122,7 @@ def _go_on(rule: Rule, sort: Callable, drop: Drop | None) -> str:
     if drop is None:
         return render("many_photos.html", part="gone", gone=GONE)
     # The rows are kept in place: a drop that came meanwhile is not written over.
-    drop.rows.extend(sort(drop.photos[len(drop.rows) :][:BATCH]))
+    drop.rows.extend(chain.from_iterable(sort(drop.photos[len(drop.rows) :][:BATCH])))
     return table_html(drop, rule)
 
 
@@ -143,7 +144,8 @@ def photos_in(files: list[FileData]) -> list[Photo]:
             raise DataError(f"More than {MAX_PHOTOS} photos are in {path.name}. {ADVICE}")
         elif members := zip_photos(path):
             read = open_source(path).read
-            photos += [Photo(name.filename, partial(read, name.filename)) for name in members]
+            names = [member.filename for member in members]
+            photos += [Photo(name, partial(read, name)) for name in names]
             unpacked += sum(member.file_size for member in members)
     number = max(len(photos), len(files))
     if number > MAX_PHOTOS:
@@ -202,7 +204,7 @@ def write_result(drop: Drop, keys: list[str], corrections: dict[int, str], file:
         return file
     wanted = {"person"} if file.stem == "corrections" else {"person", "rule"}
     with ZipFile(file, "w") as archive:
-        for number, (row, photo) in enumerate(zip(rows, drop.photos, strict=True), start=1):
+        for number, (row, photo) in enumerate(zip(rows, drop.photos, strict=False), start=1):
             if row["set_by"] in wanted:
                 # The number tells photos of one name in several folders apart.
                 name = f"{number:03}-{PurePosixPath(photo.name).name}"

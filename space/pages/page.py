@@ -1,5 +1,10 @@
-"""The page: a photo on the left, the answer of both models on the right, and the API beside it."""
+"""The page: a photo on the left, the answer of both models on the right, and the API beside it.
 
+A photo is chosen --> compare.js sends a Question (event `ask`) --> `answer` --> a hidden component
+takes the HTML --> compare.js puts it into the table where it answers the newest question.
+"""
+
+import base64
 import json
 from collections.abc import Callable
 from functools import partial
@@ -13,14 +18,16 @@ from pydantic import ValidationError
 
 from data.labelled import SAMPLE
 from data.photos import PhotoError, read_photo
+from space.models.checkpoints import CheckpointError
 from space.models.classifiers import Models
 from space.pages import NETWORKS, PRIVATE
-from space.pages.compare import Question, answer, compare, study_rows
+from space.pages.compare import LIMITS, Question, answer, compare, study_rows
 from space.pages.evaluation import evaluation_tab
 from space.pages.many_photos import many_tab
-from space.pages.templates import HERE, data_uri, render, script
+from space.pages.templates import HERE, render, script
 from space.pages.texts import texts_tab
 
+JPEG = "data:image/jpeg;base64,"
 EXAMPLES: list[str] = json.loads(script("examples.json"))
 LAUNCH = {
     # The visitor's own fonts: nothing to fetch, and every weight is there.
@@ -49,7 +56,16 @@ class PhotoInput(gr.Image):
 
 
 def build_demo(models: Models, on_gpu: Callable[[Callable], Callable]) -> gr.Blocks:
-    """Build the page; `on_gpu` decorates what runs the networks, as ZeroGPU's decorator does."""
+    """Build the page; `on_gpu` decorates what runs the networks, as ZeroGPU's decorator does.
+
+    Raises:
+        CheckpointError: a model has more categories than the page can show.
+    """
+    if (number := len(models.vgg16.categories)) > LIMITS["rows"]:
+        raise CheckpointError(
+            f"{models.vgg16.identity.checkpoint} has {number} categories; the page shows at most "
+            f"{LIMITS['rows']}."
+        )
     with gr.Blocks(title="VGG16 or CLIP?", delete_cache=(60, 600)) as demo:
         gr.Markdown(script("page.md"))
         with gr.Tabs() as tabs:
@@ -77,7 +93,8 @@ def _compare_tab(models: Models, on_gpu: Callable[[Callable], Callable]) -> None
             interactive=True,
         )
         uris = {
-            name: data_uri(Image.open(SAMPLE / name), "JPEG", quality="keep") for name in EXAMPLES
+            name: JPEG + base64.b64encode((SAMPLE / name).read_bytes()).decode()
+            for name in EXAMPLES
         }
         examples = gr.HTML(
             render("examples.html", examples=uris),

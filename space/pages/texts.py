@@ -17,7 +17,7 @@ from data.categories import CATEGORIES
 from data.labelled import load_photos
 from data.texts import STUDY, Texts, TextsError, as_lines, from_lines, load_texts, parse_texts
 from space.models.classifiers import Models, ZeroShot
-from space.models.pixels import over
+from space.models.pixels import map_photos
 from space.pages import NETWORKS, PRIVATE
 from space.pages.compare import LIMITS
 from space.pages.templates import render, script
@@ -171,5 +171,5 @@ def sample_photos(model: ZeroShot) -> Photos:
     """The bundled sample, embedded."""
     photos = load_photos(all_test=True)["test"]
     encode = model.encoder.encode_photos
-    embeddings = over(photos, model.processor, encode, model.identity.name)
+    embeddings = map_photos(photos, model.processor, encode, model.identity.name)
     return Photos(embeddings, np.array(photos["label"]))

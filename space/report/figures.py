@@ -57,7 +57,7 @@ class Plot:
         for panel in self.panels:
             figure = Figure(self.size, layout="constrained")
             self.draw(figure.subplots(), report, panel)
-            label = f"{self.title}: {report.names.get(panel, panel)}"
+            label = ": ".join(filter(None, (self.title, report.names.get(panel, panel))))
             found.append(as_svg(figure, re.sub(r"\W", "-", f"{self.title}-{panel}"), label))
         return found
 

@@ -69,7 +69,9 @@ def paired_difference(right: np.ndarray, other: np.ndarray) -> Difference:
     if not apart:
         return Difference(0.0, (0.0, 0.0), 1.0)
     p_value = binomtest(np.count_nonzero(gain > 0), apart).pvalue
-    interval = bootstrap((gain,), np.mean, method="percentile", rng=0).confidence_interval
+    # Of many photos a part of the resamples at a time: all of them would fill the memory.
+    options = {"method": "percentile", "rng": 0, "batch": max(1, 10**7 // len(gain))}
+    interval = bootstrap((gain,), np.mean, **options).confidence_interval
     return Difference(gain.mean(), interval, p_value)
 
 

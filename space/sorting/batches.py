@@ -24,7 +24,9 @@ from space.sorting.rule import PERSON, Rule
 AHEAD = 3 * BATCH
 # A bucket answers late: more than the processor needs where that has few cores.
 THREADS = max(4, torch.get_num_threads())
-Pixels = dict[str, torch.Tensor]  # by the key of each model
+# By the key of each model.
+Pixels = dict[str, torch.Tensor]
+Logits = dict[str, np.ndarray]
 
 
 class SortError(UserError):
@@ -44,21 +46,24 @@ def sort_photos(
     photos: Iterable[Photo],
     *,
     threads: int = THREADS,
+    score: Callable[[Pixels], Logits] | None = None,
     show: Callable[[Image.Image], str] | None = None,
 ) -> Iterator[list[dict]]:
     """Sort photos, a batch at a time, in their order; each thread holds one at its full size.
+
+    `score` is `logits_of` these models, unless the networks must be called in another way.
 
     Yields:
         Rows of `path` and the columns of `Rule.rows`; with `show`, also `picture`, what it makes
         of the photo, and `probabilities` (models, categories). Of a photo that cannot be read,
         `path`, `decision` ("person") and `why` alone.
     """
+    score = score or partial(logits_of, models, rule.categories)
     prepared = _ahead(partial(_prepare, models, show), photos, threads)
     while batch := list(islice(prepared, BATCH)):
         decided, good = iter(()), [pixels for _, pixels in batch if pixels]
         if good:
-            stacked = {key: torch.cat([pixels[key] for pixels in good]) for key in good[0]}
-            logits = logits_of(models, rule.categories, stacked)
+            logits = score({key: torch.cat([pixels[key] for pixels in good]) for key in good[0]})
             table = rule.rows(logits)
             if show:
                 table["probabilities"] = list(rule.probabilities(logits))
@@ -66,7 +71,7 @@ def sort_photos(
         yield [row | next(decided) if pixels else row for row, pixels in batch]
 
 
-def logits_of(models: Models, categories: list[str], pixels: Pixels) -> dict[str, np.ndarray]:
+def logits_of(models: Models, categories: list[str], pixels: Pixels) -> Logits:
     """The logits (n, categories) of each model of n photos as it is shown them."""
     return {
         model.key: by_name(model.logits(pixels[model.key]), model.categories, categories)

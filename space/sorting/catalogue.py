@@ -22,7 +22,7 @@ from space.sorting.batches import Photo, SortError, sort_photos
 from space.sorting.rule import PERSON, find_rule
 from space.sorting.table import WRITERS, row_schema, write_table
 
-LEFT, BROKEN = "left to a person", "broken"
+TO_PERSON, BROKEN = "left to a person", "broken"
 
 
 def sort_catalogue(
@@ -59,8 +59,8 @@ def sort_catalogue(
             journal.unlink()
     except OSError as error:
         raise SortError(f"{error}: mend that, and go on with the same command.") from error
-    n, person, broken = counts.total(), counts[LEFT], counts[BROKEN]
-    print(f"{n} photos: {n - person - broken} sorted, {person} {LEFT}, {broken} {BROKEN}.")
+    n, person, broken = counts.total(), counts[TO_PERSON], counts[BROKEN]
+    print(f"{n} photos: {n - person - broken} sorted, {person} {TO_PERSON}, {broken} {BROKEN}.")
     print(pd.Series(counts).sort_index().to_string(), output, sep="\n")
     return broken
 
@@ -72,8 +72,8 @@ def write_rows(
     for rows in batches:
         journal.write("".join(f"{json.dumps(row)}\n" for row in rows).encode())
         journal.flush()
-        counts.update(map(_fate, rows))
-        progress.set_postfix_str(f"{counts[LEFT]} to a person", refresh=False)
+        counts.update(map(_outcome, rows))
+        progress.set_postfix_str(f"{counts[TO_PERSON]} to a person", refresh=False)
         progress.update(len(rows))
 
 
@@ -96,11 +96,11 @@ def convert(journal: Path, source: Source, keys: list[str], output: Path) -> Non
     unfinished.replace(output)
 
 
-def _fate(row: dict) -> str:
+def _outcome(row: dict) -> str:
     """What became of a photo: a category, or why it has none."""
     if "agree" not in row:
         return BROKEN
-    return LEFT if row["decision"] == PERSON else row["decision"]
+    return TO_PERSON if row["decision"] == PERSON else row["decision"]
 
 
 def _resume(journal: BinaryIO, output: Path, header: dict) -> tuple[set[str], Counter]:
@@ -131,7 +131,7 @@ def _resume(journal: BinaryIO, output: Path, header: dict) -> tuple[set[str], Co
             end += len(line)
             row = json.loads(line)
             done.add(row["path"])
-            counts[_fate(row)] += 1
+            counts[_outcome(row)] += 1
     journal.truncate(end)
     return done, counts
 

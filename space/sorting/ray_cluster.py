@@ -33,7 +33,7 @@ try:
 except ImportError as error:
     raise SortError(f"{error}: pip install -r space/requirements-ray.txt.") from error
 
-DEAL = 4 * BATCH  # photos that an actor is dealt at a time, and another where its machine fails
+DEAL = 4 * BATCH  # photos of a task; where its machine fails, another actor gets them
 ACTOR_BYTES = 2 * 2**30
 ANSWER_SECONDS = 20
 
@@ -67,14 +67,16 @@ def sort_on_cluster(
         Sorter,
         fn_constructor_args=(rule, read),
         batch_size=DEAL,
-        compute=ActorPoolStrategy(min_size=1, max_size=int(ray.cluster_resources()["CPU"])),
+        compute=ActorPoolStrategy(min_size=1, max_size=int(ray.cluster_resources().get("CPU", 1))),
         num_cpus=1,
         memory=ACTOR_BYTES,
     )
     try:
         for batch in rows.iter_batches(batch_size=None):
             yield [json.loads(row) for row in batch["row"]]
-    except RayError as error:  # its last line is what an actor raised; those before it, where
+    except (
+        RayError
+    ) as error:  # the last line is the actor's own error, those before it its traceback
         raise SortError(f"The cluster gave up: {str(error).splitlines()[-1]}") from error
 
 
