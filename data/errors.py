@@ -14,6 +14,8 @@ def run_script(main: Callable[[], None], interrupted: str = "Interrupted.") -> N
         main()
     except UserError as error:
         raise SystemExit(str(error)) from None
+    except OSError as error:  # a disk that is full, a place that cannot be written
+        raise SystemExit(f"{error}: mend that, and run the same command again.") from None
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         raise SystemExit(130) from None

@@ -15,6 +15,7 @@ A source is one of
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -56,7 +57,7 @@ def open_source(source: str | Path) -> Source:
         DataError: no such source, or one that cannot be listed or holds no photos.
     """
     path, text = Path(source), str(source)
-    if path.is_dir():
+    if text and path.is_dir():
         root = path.resolve()
         opened = _named(_walk(path), partial(_read, fs.LocalFileSystem(), root, {}), root)
     elif path.suffix.lower() in (".xls", ".xlsx", ".xlsm", ".ods") and path.is_file():
@@ -68,7 +69,7 @@ def open_source(source: str | Path) -> Source:
         opened = _csv(path)
     elif "://" in text:
         opened = _bucket(text)
-    elif text.count("/") == 1 and not path.suffix:
+    elif re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not path.suffix:
         opened = _hub(text)
     else:
         raise DataError(
@@ -178,6 +179,8 @@ def _csv(file: Path) -> Source:
         raise DataError(f"{file} needs the column image, separated by commas; it has {found}.")
     # Columns that are called as ours are get another name.
     table = table.rename(columns={name: f"{name} (CSV)" for name in ("name", "file", "category")})
+    if table.columns.has_duplicates or not isinstance(table.index, pd.RangeIndex):
+        raise DataError(f"{file} needs a name of its own for each column, also for the last ones.")
     columns = list(table)
     given = table.get("path_image", [""] * len(table))
     paths = pd.Series(map(partial(_find, file.parent), given, table["image"]), dtype=object)

@@ -43,7 +43,7 @@ def parse_texts(content: str, what: str) -> Texts:
     """Read a set of texts from JSON, called `what` in a TextsError; see `load_texts`."""
     try:
         loaded = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TextsError(f"{what} is not JSON ({error}).") from error
     texts = loaded.get("texts", loaded) if isinstance(loaded, dict) else {}
     if not isinstance(texts, dict) or set(texts) != set(CATEGORIES):

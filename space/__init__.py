@@ -1,1 +1,1 @@
-"""What the demo runs on: the classifiers, the comparison and the page."""
+"""The demo: the models, what was measured of them, the page, and the sorting of catalogues."""

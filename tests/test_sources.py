@@ -168,11 +168,17 @@ def test_zip_with_a_password_has_reasons(shop: Path, tmp_path: Path) -> None:
         ("photos.zip", "cannot be read as a zip"),
         ("products.csv", "cannot be read: save it as comma-separated values in UTF-8"),
         ("no/such/folder", "neither a folder"),
+        ("photos/", "neither a folder"),
+        ("", "neither a folder"),
+        ("longer.csv", "needs a name of its own for each column"),
+        ("twice.csv", "needs a name of its own for each column"),
         ("none://bucket/folder", "cannot be listed"),
     ],
 )
 def test_what_is_no_source_is_one_sentence(name: str, sentence: str, tmp_path: Path) -> None:
-    if "/" not in name:
+    if "." in name:
+        (tmp_path / "longer.csv").write_text("image,note\na.jpg,1,\nb.jpg,2,\n")
+        (tmp_path / "twice.csv").write_text("image,name,name (CSV)\na.jpg,1,2\n")
         # A spreadsheet is a zip, too.
         zipped(SAMPLE / "watches", tmp_path / "products.xlsx")
         (tmp_path / "photos.zip").write_bytes(b"no zip")

@@ -40,7 +40,9 @@ def test_difference_is_said_with_its_interval(models: Models) -> None:
     embeddings = models.zero_shot.encoder.encode_texts(tuple(DESCRIPTIONS.values()))
     photos = Photos(embeddings, np.arange(7))
     html = figures_html(models.zero_shot, photos, STUDY)
-    assert "within chance" in html and _right(html) == 100
+    assert "against" not in html and _right(html) == 100
+    twice = STUDY | {"watches": 2 * STUDY["watches"]}
+    assert "within chance" in figures_html(models.zero_shot, photos, twice)
     swapped = dict(zip(CATEGORIES, [*list(STUDY.values())[1:], STUDY[CATEGORIES[0]]], strict=True))
     html = figures_html(models.zero_shot, photos, swapped)
     assert _right(html) == 0 and "-100.0 points" in html

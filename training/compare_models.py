@@ -46,6 +46,7 @@ def main() -> None:
         arguments.dataset, skip_broken=arguments.skip_broken, all_test=arguments.all_test
     )
     print(summary(photos))
+    arguments.output.mkdir(parents=True, exist_ok=True)
     models = load_models(arguments.vgg16, arguments.zero_shot, texts)
     dataset = arguments.dataset and Path(arguments.dataset).name
     report, embeddings = compare(models, photos, dataset or "the bundled sample of rendered photos")

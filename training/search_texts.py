@@ -51,6 +51,7 @@ def main() -> None:
     arguments = parser.parse_args()
     photos = load_photos(arguments.dataset, skip_broken=arguments.skip_broken)
     print(summary(photos))
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     model = load_zero_shot()
     print(f"Searching texts for {model.identity.name} ({model.identity.checkpoint}).")
     texts, found = find_texts(model, concatenate_datasets([photos["train"], photos["validation"]]))
@@ -63,7 +64,6 @@ def main() -> None:
     )
     model_of = {key: getattr(model.identity, key) for key in ("name", "checkpoint", "weights")}
     text = json.dumps({"texts": texts, "found": model_of | found}, indent=1, ensure_ascii=False)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(text + "\n", encoding="utf-8")
 
 

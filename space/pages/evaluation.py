@@ -14,6 +14,7 @@ from space.report.figures import PLOTS
 from space.report.metrics import PRECISIONS, of_model, reached, side_by_side
 from space.report.report import COMMAND, REPORTS, Report, ReportError, load_report
 
+SHOW_CELL = "() => document.getElementById('cell').scrollIntoView({ block: 'center' })"
 FOLDERS = {
     "real product photos of the study's data set": REPORTS / "real",
     "the same, with better texts for the zero-shot model": REPORTS / "better",
@@ -54,7 +55,7 @@ def evaluation_tab(models: Iterable[Model]) -> None:
 
     # Without a trigger, it also runs when the page is opened.
     gr.on(None, show, chosen, [overview, cell, photos, details, slider, coverage], **PRIVATE)
-    overview.cell(look_into, chosen, [cell, photos], **PRIVATE)
+    overview.cell(look_into, chosen, [cell, photos], **PRIVATE).success(None, js=SHOW_CELL)
     slider.input(
         lambda label, threshold: coverage_html(load_report(FOLDERS[label]), threshold),
         [chosen, slider],

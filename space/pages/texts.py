@@ -145,7 +145,7 @@ def figures_html(model: ZeroShot, photos: Photos, texts: Texts) -> str:
         "texts.html",
         part="figures",
         accuracy=accuracy(right),
-        difference=difference_in_words(found, "This set", "the study's"),
+        difference="" if texts == STUDY else difference_in_words(found, "this set", "the study's"),
         matrix=as_svg(figure, "texts", title, pressed=False),
         recall=zip(CATEGORIES, matrix.diagonal() / np.maximum(matrix.sum(1), 1), strict=True),
     )

@@ -25,11 +25,11 @@ def save_contact_sheet(report: Report, photos: DatasetDict, file: Path) -> None:
     for axis in axes.flat:
         axis.set(box_aspect=1, xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
+    for group, title in enumerate(groups[0]):
+        axes[0, group * NEAREST].set_title(title, loc="left", fontsize=10)
     for row, category, shown in zip(axes, report.categories, groups, strict=True):
         row[0].set_ylabel(in_two_lines[category], fontsize=9)
         for group, (title, indices) in enumerate(shown.items()):
-            if row is axes[0]:
-                row[group * NEAREST].set_title(title, loc="left", fontsize=10)
             for axis, index in zip(row[group * NEAREST :], indices, strict=False):
                 photo = everything[int(index)]["image"]
                 axis.imshow(ImageOps.pad(photo, (160, 160), color="white"))

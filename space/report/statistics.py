@@ -27,7 +27,7 @@ class Accuracy(NamedTuple):
         low, high = self.ci95
         return (
             f"right on {self.accuracy:.1%} of {self.n} photos "
-            f"(95 % interval {low:.1%} to {high:.1%})"
+            f"(95% interval {low:.1%} to {high:.1%})"
         )
 
 
@@ -78,8 +78,10 @@ def paired_difference(right: np.ndarray, other: np.ndarray) -> Difference:
 def difference_in_words(found: Difference, first: str, second: str) -> str:
     """Who is right more often, by how much, and whether chance explains it."""
     low, high = (100 * bound for bound in found.ci95)
-    points = f"{100 * found.difference:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
-    verdict = f"{first} against {second}: {points}, McNemar's p = {found.p_value:.2g}"
+    points = f"{100 * found.difference:+.1f} points (95% interval {low:+.1f} to {high:+.1f})"
+    p_value = f"= {found.p_value:.2g}" if found.p_value >= 1e-4 else "< 0.0001"
+    verdict = f"{first} against {second}: {points}, McNemar's p {p_value}"
+    verdict = verdict[0].upper() + verdict[1:]
     if found.p_value >= 0.05:
         return f"{verdict}: the difference is within chance."
     better, worse = (first, second) if found.difference > 0 else (second, first)
