@@ -421,7 +421,7 @@ def test_memory_does_not_grow_with_the_photos(tiny: Path, tmp_path: Path) -> Non
     process.communicate()
     assert process.returncode == 0 and len(pd.read_csv(tmp_path / "sorted.csv")) == 1200
     # A decoded photo is 144 kB: 900 of them would be 130 MB.
-    assert late - early < 20 * 1024
+    assert late - early < 60 * 1024
 
 
 def peak_kilobytes(process: subprocess.Popen) -> int:

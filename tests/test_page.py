@@ -184,7 +184,7 @@ def test_accuracy_is_shown_for_what_was_measured_alone(watched: Models, rows: li
     assert len(re.findall(r"Right on <b>\d\d%</b> of \d+ held-out photos", html)) == 2
     edited = _answer(watched, _edit(rows, "watches", text="clocks"))
     assert edited.count("Right on") == 1
-    assert "This checkpoint with these texts was not measured" in edited
+    assert "Not measured on held-out photos with these texts" in edited
     other = copy.copy(watched.vgg16)
     other.identity = replace(other.identity, weights="0" * 64)
     assert "This checkpoint was not measured" in _answer(watched._replace(vgg16=other), rows)
