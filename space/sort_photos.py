@@ -17,9 +17,10 @@ Exit status: 0, all photos are sorted or left to a person; 3, likewise, but some
 1, it cannot begin or go on, and a sentence says why; 2, the command is mistyped; 130, Ctrl-C.
 """
 
-import argparse
 import os
+import signal
 import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -31,9 +32,7 @@ from data.errors import run_script
 
 def main() -> None:
     """Sort, and exit with a status that a scheduler can read."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("source", help="a folder, zip, CSV, s3://bucket/folder, or a Hub id")
     add("--output", type=Path, required=True, help="ends in .csv or .parquet")
@@ -41,9 +40,11 @@ def main() -> None:
     add("--report", type=Path, help="by compare_models.py (default: the bundled)")
     add("--ray", metavar="HOST:PORT", dest="cluster", help="of a cluster; auto: the one here")
     arguments = parser.parse_args()
-    # Here, so that Ctrl-C in the seconds that this takes is a sentence, too.
+    # Ctrl-C in the seconds that this takes waits for its end: libraries make other errors of it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     from space.sorting.catalogue import sort_catalogue
 
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     if sort_catalogue(**vars(arguments)):
         sys.exit(3)
 
