@@ -9,7 +9,7 @@ class UserError(Exception):
 
 
 def run_script(main: Callable[[], None], interrupted: str = "Interrupted.") -> None:
-    """Run a script; a `UserError` ends it with status 1, Ctrl-C with 130: each in a sentence."""
+    """Run a script; UserError and OSError end it with 1, Ctrl-C with 130, each in a sentence."""
     try:
         main()
     except UserError as error:

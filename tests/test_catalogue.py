@@ -408,20 +408,20 @@ def test_interrupt_while_the_command_starts_is_a_sentence(
 
 
 def test_memory_does_not_grow_with_the_photos(tiny: Path, tmp_path: Path) -> None:
-    """The peak at 300 photos and near 1,200, of one run."""
-    noise(0).resize((240, 200)).save(tmp_path / "photo.jpg")
+    """The peak at 600 photos and near 2,400, of one run."""
+    noise(0).save(tmp_path / "photo.jpg")
     (tmp_path / "shop").mkdir()
-    for number in range(1200):
+    for number in range(2400):
         os.link(tmp_path / "photo.jpg", tmp_path / "shop" / f"{number}.jpg")
     process = start(tmp_path / "shop", tmp_path / "sorted.csv", tiny)
-    wait_for_rows(process, tmp_path / ".sorted.csv.part", 300)
+    wait_for_rows(process, tmp_path / ".sorted.csv.part", 600)
     early = peak_kilobytes(process)
-    wait_for_rows(process, tmp_path / ".sorted.csv.part", 1150)
+    wait_for_rows(process, tmp_path / ".sorted.csv.part", 2300)
     late = peak_kilobytes(process)
     process.communicate()
-    assert process.returncode == 0 and len(pd.read_csv(tmp_path / "sorted.csv")) == 1200
-    # A decoded photo is 144 kB: 900 of them would be 130 MB.
-    assert late - early < 60 * 1024
+    assert process.returncode == 0 and len(pd.read_csv(tmp_path / "sorted.csv")) == 2400
+    # A decoded photo is 24 kB: 1,800 of them would be 42 MB.
+    assert late - early < 20 * 1024
 
 
 def peak_kilobytes(process: subprocess.Popen) -> int:

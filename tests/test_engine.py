@@ -134,7 +134,7 @@ def test_machine_with_a_gpu_measures_integers_and_does_not_run_them(
 def test_categories_are_those_of_the_names_not_of_the_places(
     quantised: Path, tmp_path: Path
 ) -> None:
-    photos = _some(load_photos()["test"], 7)
+    photos = _some(load_photos()["test"], 14)
     turned = shutil.copytree(quantised, tmp_path / "turned")
     config = json.loads((turned / "config.json").read_text())
     # Where transformers keeps the names of timm's classes.
@@ -150,8 +150,8 @@ def test_categories_are_those_of_the_names_not_of_the_places(
 
 def test_first_choices_on_real_photos_are_those_of_float32(flipkart: Path) -> None:
     photos = load_photos(flipkart / "products.csv")["test"]
-    some = photos.select(range(0, len(photos), 4))
-    assert compare_with_float32(VGG16_CHECKPOINT, some)["same_choice"] >= 0.98
+    half = photos.select(range(0, len(photos), 2))
+    assert compare_with_float32(VGG16_CHECKPOINT, half)["same_choice"] >= 0.98
 
 
 def test_bundled_card_says_what_the_quantised_network_is_worth() -> None:

@@ -112,7 +112,7 @@ def page(
         answer = client.predict(handle_file(PHOTOS[0]), api_name="/compare")
         if progress.is_visible():
             answered.append(answer)
-        page.wait_for_timeout(500)
+        page.wait_for_timeout(200)
     expect(rows(page)).to_have_count(len(PHOTOS))
     # Each batch is asked for as soon as the one before is there, not when the page's clock ticks.
     assert time.monotonic() - start < 0.5 * TICK_SECONDS * len(PHOTOS) / BATCH

@@ -17,7 +17,7 @@ from space.models.checkpoints import VGG16_CHECKPOINT
 from space.models.engine import digest
 from tests.conftest import ROOT
 from tests.loopback_hub import READ_TOKEN, WRITE_TOKEN, LoopbackHub, run_with_hub, with_hub
-from training.publish import PublishError, publish_model, write_dataset
+from training.publish import PublishError, publish_model
 
 PHOTO = next((SAMPLE / "watches").iterdir())
 FETCH = f"""
@@ -114,17 +114,19 @@ def test_model_is_one_commit_with_a_card(model_hub: LoopbackHub) -> None:
     assert 'model="user/name"' in card.text
 
 
-def test_repository_that_exists_gets_a_new_commit_on_a_branch(tmp_path: Path) -> None:
+def test_repository_that_exists_gets_a_new_commit(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"new")
     (tmp_path / "config.json").write_text("{}")
     command = ["training/publish.py", "model", "user/name", "--folder", str(tmp_path)]
     with LoopbackHub({"models/user/name@main": VGG16_CHECKPOINT}) as hub:
-        run = run_script(*command, "--revision", "trial", url=hub.url, home=tmp_path)
-        assert run.returncode == 0, run.stderr
+        assert run_script(*command, url=hub.url, home=tmp_path).returncode == 0
         assert len(hub.commits) == 1
-        files = hub.files("models/user/name", "trial")
+        files = hub.files("models/user/name")
         assert files["model.safetensors"] == b"new" and "README.md" in files
-        assert hub.files("models/user/name")["model.safetensors"] != b"new"
+
+        branch = run_script(*command, "--revision", "trial", url=hub.url, home=tmp_path)
+        assert branch.returncode == 0, branch.stderr
+        assert hub.files("models/user/name", "trial")["model.safetensors"] == b"new"
 
 
 def test_data_set_is_loaded_as_it_was_published(tmp_path: Path) -> None:
@@ -144,11 +146,12 @@ def test_data_set_is_loaded_as_it_was_published(tmp_path: Path) -> None:
 
 
 def test_other_photos_get_a_card_of_their_own(tmp_path: Path) -> None:
-    write_dataset(load_photos(SAMPLE), tmp_path, sample=False)
-    card = DatasetCard.load(tmp_path / "README.md")
+    command = ["training/publish.py", "photos", "user/name", "--dataset", str(SAMPLE)]
+    with LoopbackHub({}) as hub:
+        run = run_script(*command, url=hub.url, home=tmp_path)
+        assert run.returncode == 0, run.stderr
+        card = DatasetCard(hub.files("datasets/user/name")["README.md"].decode())
     assert card.data.license == "unknown" and "98 photos in 7 categories" in card.text
-    splits = {file["split"] for file in card.data.configs[0]["data_files"]}
-    assert splits == {file.stem for file in (tmp_path / "data").iterdir()}
 
 
 def test_space_is_the_repository_without_its_tests(tmp_path: Path) -> None:
