@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import TimmWrapperConfig, TimmWrapperImageProcessor
 from transformers import TimmWrapperForImageClassification as VGG16
+from transformers.initialization import no_init_weights
 
 from data.categories import CATEGORIES
 from space.models.checkpoints import VGG16_CHECKPOINT, CheckpointError, find_checkpoint
@@ -46,7 +47,9 @@ def build_model(trunk: dict[str, torch.Tensor], dropout: float = 0.0, width: int
         label2id={name: index for index, name in enumerate(CATEGORIES)},
         pretrained_cfg=PREPARATION,
     )
-    model = VGG16(config)
+    # Every weight is set below: random ones would take longer than all the rest.
+    with no_init_weights():
+        model = VGG16(config)
     model.timm_model.load_state_dict(trunk, strict=False)
     _reset(*_head(model))
     return model
