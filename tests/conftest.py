@@ -21,7 +21,8 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+from xdist.scheduler import LoadFileScheduling
 
 # The process that deals the files to the others imports this, too, and needs no networks.
 if TYPE_CHECKING:
@@ -30,6 +31,19 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 FLIPKART = ROOT.parent / "shared" / "flipkart"
+WITH_APP = ("test_app", "test_evaluation_page", "test_many_photos", "test_texts_page")
+
+
+class Scheduling(LoadFileScheduling):
+    """A file's tests run in one process, and those of the running app in the same one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "app" if Path(file).stem in WITH_APP else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -97,17 +111,27 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """A headless Chromium."""
+def browser() -> Iterator[BrowserContext]:
+    """A headless Chromium; its pages share what it has fetched."""
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed")
+    # What a page shows comes when the networks have answered, on a busy machine late.
+    expect.set_options(timeout=30_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM,
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
-        yield browser
+        yield browser.new_context()
         browser.close()
+
+
+def open_page(browser: BrowserContext, url: str, width: int = 1280, height: int = 900) -> Page:
+    """A page of the app in a window of a size in pixels."""
+    page = browser.new_page()
+    page.set_viewport_size({"width": width, "height": height})
+    page.goto(url)
+    return page
 
 
 def _free_port() -> socket.socket:

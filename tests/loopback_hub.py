@@ -20,6 +20,8 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import unquote
 
+from datasets import Dataset, Image
+
 ROOT = Path(__file__).parents[1]
 WRITE_TOKEN, READ_TOKEN = "hf_may_write", "hf_may_only_read"
 Answer = tuple[int, dict[str, str], bytes]
@@ -232,6 +234,15 @@ def _upload_mode(file: dict[str, object]) -> dict[str, object]:
     text = Path(str(file["path"])).suffix in (".md", ".json", ".py", ".txt", ".csv", ".css", ".js")
     mode = "regular" if text else "lfs"
     return {"path": file["path"], "uploadMode": mode, "shouldIgnore": False}
+
+
+def digests(photos: Dataset) -> list[list]:
+    """The SHA-256 of each photo's bytes, and its label."""
+    files = photos.cast_column("image", Image(decode=False))
+    return [
+        [hashlib.sha256(row["bytes"] or Path(row["path"]).read_bytes()).hexdigest(), label]
+        for row, label in zip(files["image"], files["label"], strict=True)
+    ]
 
 
 def with_hub(url: str, home: Path, token: str = "") -> dict[str, str]:

@@ -11,14 +11,14 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from data.categories import CATEGORIES, DESCRIPTIONS
 from data.labelled import SAMPLE
 from data.photos import read_photo
 from space.models.classifiers import Models
 from space.pages.compare import compare
-from tests.conftest import ROOT, RunningApp
+from tests.conftest import ROOT, RunningApp, open_page
 
 MUG = SAMPLE / "kitchen & dining" / "mug-1.jpg"
 
@@ -150,10 +150,9 @@ def test_a_photo_turned_by_exif_is_seen_upright(client: Client, tmp_path: Path) 
 
 
 @pytest.fixture
-def page(browser: Browser, app: RunningApp) -> Iterator[Page]:
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.goto(app.url)
-    expect(_row(page, "watches").locator(".bar").first).to_be_visible(timeout=20_000)
+def page(browser: BrowserContext, app: RunningApp) -> Iterator[Page]:
+    page = open_page(browser, app.url)
+    expect(_row(page, "watches").locator(".bar").first).to_be_visible()
     yield page
     page.close()
 
@@ -297,12 +296,11 @@ def test_photo_of_a_camera_roll_is_answered(page: Page, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_phone_scrolls_down_only_and_folds_the_texts_away(
-    browser: Browser, app: RunningApp, theme: str
+    browser: BrowserContext, app: RunningApp, theme: str
 ) -> None:
-    page = browser.new_page(viewport={"width": 360, "height": 740})
-    page.goto(f"{app.url}/?__theme={theme}")
+    page = open_page(browser, f"{app.url}/?__theme={theme}", 360, 740)
     name, bar = _row(page, "watches").locator(".name"), _row(page, "watches").locator(".bar").first
-    expect(bar).to_be_visible(timeout=20_000)
+    expect(bar).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert name.bounding_box()["y"] < bar.bounding_box()["y"]
     text = _row(page, "watches").locator(".text")

@@ -376,18 +376,17 @@ def test_killed_run_goes_on_and_a_second_one_beside_it_is_refused(
 
 
 def test_full_disk_ends_in_a_sentence_and_rows_are_kept(
-    sort: Callable[..., str], tiny: Path, shop: Path, tmp_path: Path
+    sort: Callable[..., str], shop: Path, tmp_path: Path
 ) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     # No file may be larger than this, which is what a disk that is full looks like.
-    limit = 6000
-    process = start(
-        shop,
-        tmp_path / "sorted.csv",
-        tiny,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
-    said = process.communicate()[1].decode().splitlines()[-1]
-    assert process.returncode == 1 and "mend that, and go on with the same command" in said
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, limits[1]))
+    try:
+        with pytest.raises(SystemExit, match="mend that, and go on with the same command") as stop:
+            sort(shop, tmp_path / "sorted.csv")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(stop.value)
     assert 1 < (tmp_path / ".sorted.csv.part").read_bytes().count(b"\n") < 40
     sort(shop, tmp_path / "sorted.csv")
     assert pd.read_csv(tmp_path / "sorted.csv")["path"].nunique() == 40
@@ -400,6 +399,7 @@ def test_interrupt_while_the_command_starts_is_a_sentence(
     process = start(shop, tmp_path / "sorted.csv", tiny)
     while library not in Path(f"/proc/{process.pid}/maps").read_text():
         assert process.poll() is None
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     said = process.communicate()[1].decode()
     assert process.returncode == 130
@@ -408,29 +408,33 @@ def test_interrupt_while_the_command_starts_is_a_sentence(
 
 
 def test_memory_does_not_grow_with_the_photos(tiny: Path, tmp_path: Path) -> None:
-    """The peak at 600 photos and near 2,400, of one run."""
+    """What is held at least, around the 500th photo and the 2,300th: a peak is up to chance."""
     noise(0).save(tmp_path / "photo.jpg")
     (tmp_path / "shop").mkdir()
-    for number in range(2400):
+    for number in range(2700):
         os.link(tmp_path / "photo.jpg", tmp_path / "shop" / f"{number}.jpg")
     process = start(tmp_path / "shop", tmp_path / "sorted.csv", tiny)
-    wait_for_rows(process, tmp_path / ".sorted.csv.part", 600)
-    early = peak_kilobytes(process)
-    wait_for_rows(process, tmp_path / ".sorted.csv.part", 2300)
-    late = peak_kilobytes(process)
+    early, late = (
+        least_kilobytes(process, tmp_path / ".sorted.csv.part", first) for first in (300, 2100)
+    )
     process.communicate()
-    assert process.returncode == 0 and len(pd.read_csv(tmp_path / "sorted.csv")) == 2400
+    assert process.returncode == 0 and len(pd.read_csv(tmp_path / "sorted.csv")) == 2700
     # A decoded photo is 24 kB: 1,800 of them would be 42 MB.
     assert late - early < 20 * 1024
 
 
-def peak_kilobytes(process: subprocess.Popen) -> int:
-    """Of its memory, since it runs the command: what wait4 says includes its parent's."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0])
+def least_kilobytes(process: subprocess.Popen, journal: Path, first: int) -> int:
+    """The least memory that the command holds while it sorts 400 photos."""
+    wait_for_rows(process, journal, first)
+    held = []
+    while journal.read_bytes().count(b"\n") <= first + 400:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        held.append(int(status.split("VmRSS:")[1].split()[0]))
+        time.sleep(0.01)
+    return min(held)
 
 
-def start(source: Path, output: Path, report: Path, **options: object) -> subprocess.Popen:
+def start(source: Path, output: Path, report: Path) -> subprocess.Popen:
     """The command in a process of its own."""
     arguments = ["--output", str(output), "--report", str(report), "--precision", "0.9"]
     return subprocess.Popen(
@@ -439,7 +443,7 @@ def start(source: Path, output: Path, report: Path, **options: object) -> subpro
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         # As in a terminal, wherever the tests run: a job in the background ignores Ctrl-C.
-        **{"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)} | options,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -27,7 +27,9 @@ from huggingface_hub import get_session
 from space.models.checkpoints import load_zero_shot
 first = load_zero_shot().identity
 get_session().get(os.environ["HF_ENDPOINT"] + "/between")
-print(json.dumps([asdict(first), asdict(load_zero_shot().identity)]))
+second = load_zero_shot().identity
+get_session().get(os.environ["HF_ENDPOINT"] + "/after")
+print(json.dumps([asdict(first), asdict(second)]))
 """
 FIND = """
 import json, time
@@ -44,43 +46,51 @@ print(json.dumps(found))
 """
 
 
-def _printed(code: str, url: str, home: Path) -> dict | list:
-    return json.loads(run_with_hub(code, url, home).splitlines()[-1])
-
-
-def test_clip_is_fetched_from_the_commit_that_holds_safetensors(
-    small_clip: Path, tmp_path: Path
-) -> None:
-    pickles = tmp_path / "pickles"
+@pytest.fixture(scope="module")
+def fetched(
+    small_clip: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[dict], dict[str, dict], list[str]]:
+    """What IDENTITY and FIND print beside a Hub that has CLIP, and what they asked it for."""
+    home = tmp_path_factory.mktemp("home")
+    pickles = home / "pickles"
     pickles.mkdir()
     (pickles / "config.json").write_text("{}")
     (pickles / "pytorch_model.bin").write_text("never to be loaded")
-    converted = shutil.copytree(small_clip, tmp_path / "converted")
+    converted = shutil.copytree(small_clip, home / "converted")
     shutil.copy(pickles / "pytorch_model.bin", converted)
     commit = REVISIONS[CLIP_CHECKPOINT][1]
     repository = f"models/{CLIP_CHECKPOINT}"
-    with LoopbackHub({f"{repository}@main": pickles, f"{repository}@{commit}": converted}) as hub:
-        first, second = _printed(IDENTITY, hub.url, tmp_path)
-        assert (first["name"], first["weights"]) == ("CLIP", digest(small_clip))
-        assert not any("pytorch_model" in path for path in hub.asked)
-        # What is in the cache is used without asking the Hub.
-        assert second == first
-        assert hub.asked[-1] == "/between" and len(hub.asked) > 1
+    folders = {f"{repository}@main": pickles, f"{repository}@{commit}": converted}
+    with LoopbackHub(folders | {"models/user/pickle@main": pickles}) as hub:
+        printed = run_with_hub(IDENTITY + FIND, hub.url, home).splitlines()
+    identities, found = map(json.loads, printed[-2:])
+    return identities, found, hub.asked
+
+
+def test_clip_is_fetched_from_the_commit_that_holds_safetensors(
+    fetched: tuple[list[dict], dict, list[str]], small_clip: Path
+) -> None:
+    (first, second), _, asked = fetched
+    assert (first["name"], first["weights"]) == ("CLIP", digest(small_clip))
+    assert not any("pytorch_model" in path for path in asked)
+    # What is in the cache is used without asking the Hub.
+    assert second == first
+    assert 0 < asked.index("/between") == asked.index("/after") - 1
 
 
 def test_hub_that_never_answers_costs_three_seconds(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        found = _printed(FIND, f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        found = json.loads(run_with_hub(FIND, url, tmp_path).splitlines()[-1])
     for answer in found.values():
         assert "did not answer within 2 s" in answer["reason"]
         assert answer["seconds"] < 3
 
 
-def test_hub_without_the_repository_or_without_safetensors_is_named(tmp_path: Path) -> None:
-    (tmp_path / "pickle").mkdir()
-    (tmp_path / "pickle" / "pytorch_model.bin").write_text("never to be loaded")
-    with LoopbackHub({"models/user/pickle@main": tmp_path / "pickle"}) as hub:
-        found = _printed(FIND, hub.url, tmp_path)
+def test_hub_without_the_repository_or_without_safetensors_is_named(
+    fetched: tuple[list[dict], dict[str, dict], list[str]],
+) -> None:
+    _, found, _ = fetched
     assert "has no such repository" in found["user/none"]["reason"]
     assert "no weights in the safetensors format" in found["user/pickle"]["reason"]
 

@@ -1,10 +1,11 @@
 """The comparison: its figures against independent computations, and its files."""
 
+import io
 import json
 import math
 import re
-import subprocess
-import sys
+import runpy
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -171,13 +172,15 @@ def test_both_decide_where_they_agree_alone() -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, models: Models) -> Path:
     """What the command leaves of the bundled sample."""
     folder = tmp_path_factory.mktemp("report")
-    command = [sys.executable, "training/compare_models.py", "--output", str(folder)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert "McNemar" in run.stdout
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
+        # Loaded already.
+        patch.setattr("space.models.checkpoints.load_models", lambda *_: models)
+        patch.setattr("sys.argv", ["compare_models.py", "--output", str(folder)])
+        runpy.run_path(str(ROOT / "training" / "compare_models.py"), run_name="__main__")
+    assert "McNemar" in printed.getvalue()
     return folder
 
 

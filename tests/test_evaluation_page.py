@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 from sklearn.metrics import confusion_matrix
 
 from space.models.classifiers import Models
 from space.pages import evaluation
 from space.report.report import REPORT, REPORTS, ReportError, load_report
-from tests.conftest import RunningApp
+from tests.conftest import RunningApp, open_page
 
 
 @pytest.mark.parametrize("fault", ["missing", "torn", "rows", "schema"])
@@ -60,11 +60,10 @@ def test_ids_of_figures_are_unique_and_colours_are_the_pages() -> None:
 
 
 @pytest.fixture
-def tab(browser: Browser, app: RunningApp) -> Iterator[Page]:
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.goto(app.url)
+def tab(browser: BrowserContext, app: RunningApp) -> Iterator[Page]:
+    page = open_page(browser, app.url)
     page.get_by_role("tab", name="Evaluation").click()
-    expect(page.locator(".evaluation .matrix .cell")).to_have_count(98, timeout=20_000)
+    expect(page.locator(".evaluation .matrix .cell")).to_have_count(98)
     yield page
     page.close()
 

@@ -19,7 +19,6 @@ from data.categories import CATEGORIES, DESCRIPTIONS
 from data.labelled import SAMPLE, add_corrections, load_photos, summary
 from data.photos import PhotoError, read_photo
 from data.sources import DataError
-from space.models.checkpoints import CheckpointError
 from tests.loopback_hub import LoopbackHub, run_with_hub
 
 RAW = Image(decode=False)
@@ -185,6 +184,7 @@ def test_training_takes_corrections(
     capsys: pytest.CaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    from space.models.checkpoints import CheckpointError
     from training import train_vgg
 
     options = {"--dataset": archive, "--corrections": corrections, "--init": "nowhere"}

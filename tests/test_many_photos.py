@@ -19,7 +19,7 @@ from gradio.components.file import ListFiles
 from gradio.data_classes import FileData
 from gradio_client import Client, handle_file
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from data.categories import CATEGORIES
 from data.labelled import SAMPLE, load_photos
@@ -36,7 +36,7 @@ from space.pages.many_photos import (
 )
 from space.sorting.batches import sort_photos
 from space.sorting.rule import Rule, find_rule
-from tests.conftest import ROOT, RunningApp
+from tests.conftest import ROOT, RunningApp, open_page
 from tests.test_catalogue import sort_in_memory
 
 PHOTOS = sorted(SAMPLE.glob("*/*.jpg"))
@@ -67,11 +67,12 @@ def rule(models: Models) -> Rule:
     return find_rule(0.99, models)
 
 
-def open_tab(browser: Browser, app: RunningApp, width: int = 1280, theme: str = "light") -> Page:
-    page = browser.new_page(viewport={"width": width, "height": 900})
-    page.goto(f"{app.url}/?__theme={theme}")
+def open_tab(
+    browser: BrowserContext, app: RunningApp, width: int = 1280, theme: str = "light"
+) -> Page:
+    page = open_page(browser, f"{app.url}/?__theme={theme}", width)
     page.get_by_role("tab", name="Many photos").click()
-    expect(page.locator("#many input[type=file]")).to_be_attached(timeout=20_000)
+    expect(page.locator("#many input[type=file]")).to_be_attached()
     return page
 
 
@@ -98,7 +99,7 @@ def answered() -> list[dict]:
 
 @pytest.fixture(scope="module")
 def page(
-    browser: Browser, app: RunningApp, catalogue: Path, answered: list[dict]
+    browser: BrowserContext, app: RunningApp, catalogue: Path, answered: list[dict]
 ) -> Iterator[Page]:
     """The tab, with the catalogue sorted."""
     client = Client(app.url, verbose=False, analytics_enabled=False)
@@ -238,7 +239,7 @@ def labels_of(photos: Dataset) -> dict[str, int]:
 
 @pytest.mark.parametrize(("width", "theme"), [(390, "light"), (390, "dark"), (1280, "dark")])
 def test_photos_dropped_one_by_one_fit_the_screen(
-    browser: Browser, app: RunningApp, width: int, theme: str, tmp_path: Path
+    browser: BrowserContext, app: RunningApp, width: int, theme: str, tmp_path: Path
 ) -> None:
     page = open_tab(browser, app, width, theme)
     (tmp_path / "notes.txt").write_text("no photo")
@@ -257,7 +258,7 @@ def test_photos_dropped_one_by_one_fit_the_screen(
 
 
 def test_refused_drop_leaves_the_box_as_it_was(
-    browser: Browser, app: RunningApp, tmp_path: Path
+    browser: BrowserContext, app: RunningApp, tmp_path: Path
 ) -> None:
     page = open_tab(browser, app)
     (tmp_path / "broken.zip").write_bytes(b"PK nothing")
@@ -275,7 +276,7 @@ def test_refused_drop_leaves_the_box_as_it_was(
 
 
 def test_newer_drop_is_sorted_though_an_older_one_is_not_yet(
-    browser: Browser, app: RunningApp, catalogue: Path
+    browser: BrowserContext, app: RunningApp, catalogue: Path
 ) -> None:
     page = open_tab(browser, app)
     drop(page, catalogue)

@@ -16,7 +16,7 @@ import gradio as gr
 import pytest
 from gradio.utils import get_upload_folder
 from gradio_client import Client, handle_file
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from data.categories import CATEGORIES
 from data.labelled import SAMPLE
@@ -24,6 +24,7 @@ from data.texts import STUDY
 from space.models.classifiers import Models
 from space.pages.page import LAUNCH, build_demo
 from space.pages.texts import reported_photos
+from tests.conftest import open_page
 
 MUG = SAMPLE / "kitchen & dining" / "mug-1.jpg"
 LONG = "a " * 950
@@ -77,17 +78,16 @@ def demo(models: Models, gate: Gate) -> Iterator[gr.Blocks]:
 
 
 @pytest.fixture
-def page(browser: Browser, demo: gr.Blocks, gate: Gate) -> Iterator[Page]:
+def page(browser: BrowserContext, demo: gr.Blocks, gate: Gate) -> Iterator[Page]:
     page = _visit(browser, demo)
     yield page
     gate.open()
     page.close()
 
 
-def _visit(browser: Browser, demo: gr.Blocks) -> Page:
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.goto(demo.local_url)
-    expect(page.locator("#answer .bar").first).to_be_visible(timeout=20_000)
+def _visit(browser: BrowserContext, demo: gr.Blocks) -> Page:
+    page = open_page(browser, demo.local_url)
+    expect(page.locator("#answer .bar").first).to_be_visible()
     return page
 
 
@@ -201,7 +201,7 @@ def test_edit_after_the_server_forgot_the_visitor(page: Page, demo: gr.Blocks) -
 
 
 def test_two_visitors_have_their_own_answers(
-    page: Page, browser: Browser, demo: gr.Blocks, gate: Gate
+    page: Page, browser: BrowserContext, demo: gr.Blocks, gate: Gate
 ) -> None:
     other = _visit(browser, demo)
     gate.hold()
@@ -242,7 +242,7 @@ def test_figures_of_texts_follow_the_last_of_several_edits(
 ) -> None:
     page.get_by_role("tab", name="Texts").click()
     shown = page.locator("#texts-result .verdict")
-    expect(shown).to_be_visible(timeout=20_000)
+    expect(shown).to_be_visible()
     gate.hold()
     texts = dict(STUDY)
     for category in ("watches", "computers", "home furnishing"):
@@ -255,4 +255,4 @@ def test_figures_of_texts_follow_the_last_of_several_edits(
     photos = next(iter(reported_photos(models.zero_shot)[0].values()))
     choices = models.zero_shot.with_texts(texts).logits_of(photos.embeddings).argmax(1)
     right = (choices == photos.labels).mean()
-    expect(shown).to_contain_text(f"{100 * right:.1f}", timeout=20_000)
+    expect(shown).to_contain_text(f"{100 * right:.1f}")

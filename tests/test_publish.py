@@ -3,11 +3,9 @@
 import json
 import subprocess
 import sys
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from datasets import Dataset, Image
 from huggingface_hub import DatasetCard, ModelCard
 from transformers import pipeline
 
@@ -16,7 +14,14 @@ from data.labelled import SAMPLE, load_photos
 from space.models.checkpoints import VGG16_CHECKPOINT
 from space.models.engine import digest
 from tests.conftest import ROOT
-from tests.loopback_hub import READ_TOKEN, WRITE_TOKEN, LoopbackHub, run_with_hub, with_hub
+from tests.loopback_hub import (
+    READ_TOKEN,
+    WRITE_TOKEN,
+    LoopbackHub,
+    digests,
+    run_with_hub,
+    with_hub,
+)
 from training.publish import PublishError, publish_model
 
 PHOTO = next((SAMPLE / "watches").iterdir())
@@ -35,7 +40,7 @@ LOAD = """
 import json
 from datasets import load_dataset
 from data.labelled import load_photos
-from tests.test_publish import digests
+from tests.loopback_hub import digests
 published, again = load_dataset("user/name"), load_photos("user/name")
 names = published["train"].features["label"].names
 found = [{split: digests(rows) for split, rows in photos.items()} for photos in (published, again)]
@@ -59,15 +64,6 @@ import runpy, time
 time.sleep = lambda seconds: None
 runpy.run_path("training/publish.py", run_name="__main__")
 """
-
-
-def digests(photos: Dataset) -> list[list]:
-    """The SHA-256 of each photo's bytes, and its label."""
-    files = photos.cast_column("image", Image(decode=False))
-    return [
-        [sha256(row["bytes"] or Path(row["path"]).read_bytes()).hexdigest(), label]
-        for row, label in zip(files["image"], files["label"], strict=True)
-    ]
 
 
 def run_script(*command: str, url: str, home: Path) -> subprocess.CompletedProcess:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 from sklearn.metrics import confusion_matrix
 
 from data.categories import CATEGORIES, DESCRIPTIONS
@@ -15,7 +15,7 @@ from data.texts import STUDY, TextsError, load_texts
 from space.models.classifiers import Models, ZeroShot
 from space.pages.texts import Photos, bounded, figures_html, reported_photos
 from space.report.report import BETTER_REPORT, REPORT, load_report
-from tests.conftest import RunningApp
+from tests.conftest import RunningApp, open_page
 
 
 def _right(text: str) -> float:
@@ -63,12 +63,11 @@ def test_texts_are_bounded(texts: list[str]) -> None:
 
 
 @pytest.fixture
-def tab(browser: Browser, app: RunningApp) -> Iterator[Page]:
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.goto(app.url)
-    expect(page.locator("#answer tbody tr")).to_have_count(7, timeout=20_000)
+def tab(browser: BrowserContext, app: RunningApp) -> Iterator[Page]:
+    page = open_page(browser, app.url)
+    expect(page.locator("#answer tbody tr")).to_have_count(7)
     page.get_by_role("tab", name="Texts").click()
-    expect(page.locator("#texts-result .verdict")).to_be_visible(timeout=20_000)
+    expect(page.locator("#texts-result .verdict")).to_be_visible()
     yield page
     page.close()
 
