@@ -549,6 +549,7 @@ def test_cluster_gives_the_same_rows_once_though_a_machine_fails(
     rule = find_rule(0.9, tiny_models, tiny)
     photos = (Photo(name, partial(source.read, name)) for name in names)
     alone = {row["path"]: row for rows in sort_photos(tiny_models, rule, photos) for row in rows}
+    monkeypatch.chdir("/")  # where nothing of a relative path is
     # Ray takes half a minute to miss a node; here, two seconds.
     health = {"health_check_period_ms": 500, "health_check_failure_threshold": 3}
     cluster = Cluster(True, head_node_args={"num_cpus": 0, "_system_config": health})

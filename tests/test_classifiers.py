@@ -1,6 +1,8 @@
 """The classifiers' scores are those of transformers' own pipelines; texts are read as they come."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -241,11 +243,16 @@ def test_long_texts_do_not_fail_while_others_are_measured(
     """A tokenizer keeps the truncation of its last call, whoever made it."""
     encoder: Encoder = request.getfixturevalue(model)
     texts = [f"{number} " + "word " * 700 for number in range(12)]
+    # The threads take turns as often as they can.
+    request.addfinalizer(partial(sys.setswitchinterval, sys.getswitchinterval()))
+    sys.setswitchinterval(1e-5)
     with ThreadPoolExecutor(4) as threads:
-        encoded = [threads.submit(encoder.encode_texts, (text,)) for text in texts]
-        cut = [threads.submit(encoder.is_cut, text) for text in texts * 20]
-        assert all(future.result() for future in cut)
-        together = np.concatenate([future.result() for future in encoded])
+        both = [
+            (threads.submit(encoder.is_cut, text), threads.submit(encoder.encode_texts, (text,)))
+            for text in texts
+        ]
+        assert all(cut.result() for cut, _ in both)
+        together = np.concatenate([encoded.result() for _, encoded in both])
     encoder._encode_text.cache_clear()
     alone = np.concatenate([encoder.encode_texts((text,)) for text in texts])
     np.testing.assert_allclose(together, alone, atol=1e-6)

@@ -346,12 +346,12 @@ def test_whatever_a_file_is_it_has_a_row(models: Models, rule: Rule, tmp_path: P
 
 
 def test_table_opens_in_a_spreadsheet(tmp_path: Path) -> None:
-    names = ["=1+1.jpg", "crème.jpg"]
+    names = ["crème.jpg", "1.jpg", *(f"{sign}1.jpg" for sign in "=+-@")]
     drop = Drop(1, [], [], [{"path": name, "decision": "person", "why": "-"} for name in names])
     file = write_result(drop, ["vgg16", "zero_shot"], {1: "watches"}, tmp_path / "sorted.csv")
     assert file.read_bytes().startswith(b"\xef\xbb\xbf")
     table = pd.read_csv(file)
-    assert table["path"].tolist() == ["'=1+1.jpg", "crème.jpg"]
+    assert table["path"].tolist() == [*names[:2], *(f"'{name}" for name in names[2:])]
     assert table["category"].tolist()[1] == "watches" and table["set_by"].tolist()[1] == "person"
 
 
