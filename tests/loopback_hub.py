@@ -14,6 +14,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -81,12 +82,14 @@ class LoopbackHub:
         self.asked: list[str] = []
         self.commits: list[str] = []
         self.private: dict[str, bool] = {}
+        # What happens when a path is asked for.
+        self.then: dict[str, Callable[[], None]] = {}
         self._uploads: dict[str, bytes] = {}
         for key, folder in folders.items():
             place, revision = key.rsplit("@", 1)
             paths = [path for path in folder.rglob("*") if path.is_file()]
             files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-            self._keep(place, revision, files)
+            self.keep(place, revision, files)
 
     def files(self, place: str, revision: str = "main") -> dict[str, bytes]:
         """What a repository holds."""
@@ -132,7 +135,7 @@ class LoopbackHub:
             return self._create(json.loads(body))
         branch = re.fullmatch(r"/api/(\w+/[^/]+/[^/]+)/branch/([^/]+)", path)
         if branch:
-            self._keep(branch[1], branch[2], self.files(branch[1]))
+            self.keep(branch[1], branch[2], self.files(branch[1]))
             return _json({})
         if re.fullmatch(r"/api/.+/preupload/[^/]+", path):
             return _json({"files": [_upload_mode(file) for file in json.loads(body)["files"]]})
@@ -160,7 +163,7 @@ class LoopbackHub:
         if (f"{kind}/{name}", "main") in self.repositories:
             return 409, {}, json.dumps({"url": url}).encode()
         self.private[f"{kind}/{name}"] = asked.get("visibility") == "private"
-        self._keep(f"{kind}/{name}", "main", {})
+        self.keep(f"{kind}/{name}", "main", {})
         return _json({"url": url})
 
     def _commit(self, place: str, revision: str, body: bytes) -> Answer:
@@ -174,10 +177,11 @@ class LoopbackHub:
                 files[value["path"]] = base64.b64decode(value["content"])
             elif part["key"] == "lfsFile":
                 files[value["path"]] = self._uploads[value["oid"]]
-        sha = self._keep(place, revision, files).sha
+        sha = self.keep(place, revision, files).sha
         return _json({"commitUrl": f"{self.url}/{place}/commit/{sha}", "commitOid": sha})
 
-    def _keep(self, place: str, revision: str, files: dict[str, bytes]) -> Repository:
+    def keep(self, place: str, revision: str, files: dict[str, bytes]) -> Repository:
+        """Have a repository hold files."""
         repository = Repository(place.split("/", 1)[1], revision, files)
         self.repositories[place, revision] = repository
         self.repositories[place, repository.sha] = repository
@@ -188,6 +192,7 @@ def _handler(hub: LoopbackHub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             hub.asked.append(self.path)
+            hub.then.get(self.path, lambda: None)()
             self._answer(*hub.get(*unquote(self.path).partition("?")[::2]))
 
         def do_POST(self) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,16 +21,18 @@ from space.models.engine import digest
 from space.report.report import accuracy_of
 from tests.loopback_hub import LoopbackHub, run_with_hub
 
-IDENTITY = """
+TWICE = """
 import json, os
 from dataclasses import asdict
 from huggingface_hub import get_session
-from space.models.checkpoints import load_zero_shot
-first = load_zero_shot().identity
-get_session().get(os.environ["HF_ENDPOINT"] + "/between")
-second = load_zero_shot().identity
-get_session().get(os.environ["HF_ENDPOINT"] + "/after")
-print(json.dumps([asdict(first), asdict(second)]))
+from space.models.checkpoints import find_checkpoint, load_zero_shot
+found = []
+for mark in ("/between", "/after"):
+    weights = find_checkpoint("user/pushed") / "model.safetensors"
+    found.append([asdict(load_zero_shot().identity), weights.read_text()])
+    get_session().get(os.environ["HF_ENDPOINT"] + mark)
+weights = find_checkpoint("user/pushed@trial") / "model.safetensors"
+print(json.dumps([*found, weights.read_text()]))
 """
 FIND = """
 import json, time
@@ -49,8 +52,11 @@ print(json.dumps(found))
 @pytest.fixture(scope="module")
 def fetched(
     small_clip: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[list[dict], dict[str, dict], list[str]]:
-    """What IDENTITY and FIND print beside a Hub that has CLIP, and what they asked it for."""
+) -> tuple[list, dict[str, dict], list[str]]:
+    """What TWICE and FIND print beside a Hub that has CLIP, and what they asked it for.
+
+    Between the two times, another model is pushed to the Hub.
+    """
     home = tmp_path_factory.mktemp("home")
     pickles = home / "pickles"
     pickles.mkdir()
@@ -58,24 +64,37 @@ def fetched(
     (pickles / "pytorch_model.bin").write_text("never to be loaded")
     converted = shutil.copytree(small_clip, home / "converted")
     shutil.copy(pickles / "pytorch_model.bin", converted)
-    commit = REVISIONS[CLIP_CHECKPOINT][1]
+    commit = REVISIONS[CLIP_CHECKPOINT]
     repository = f"models/{CLIP_CHECKPOINT}"
     folders = {f"{repository}@main": pickles, f"{repository}@{commit}": converted}
     with LoopbackHub(folders | {"models/user/pickle@main": pickles}) as hub:
-        printed = run_with_hub(IDENTITY + FIND, hub.url, home).splitlines()
-    identities, found = map(json.loads, printed[-2:])
-    return identities, found, hub.asked
+
+        def push(content: bytes, revision: str = "main") -> None:
+            hub.keep("models/user/pushed", revision, {"model.safetensors": content})
+
+        push(b"first")
+        push(b"tried", "trial")
+        hub.then["/between"] = partial(push, b"second")
+        printed = run_with_hub(TWICE + FIND, hub.url, home).splitlines()
+    twice, found = map(json.loads, printed[-2:])
+    return twice, found, hub.asked
 
 
 def test_clip_is_fetched_from_the_commit_that_holds_safetensors(
-    fetched: tuple[list[dict], dict, list[str]], small_clip: Path
+    fetched: tuple[list, dict, list[str]], small_clip: Path
 ) -> None:
-    (first, second), _, asked = fetched
+    ((first, _), (second, _), _), _, asked = fetched
     assert (first["name"], first["weights"]) == ("CLIP", digest(small_clip))
     assert not any("pytorch_model" in path for path in asked)
-    # What is in the cache is used without asking the Hub.
+    # What is in the cache is not fetched again.
     assert second == first
-    assert 0 < asked.index("/between") == asked.index("/after") - 1
+    clip = [path for path in asked[asked.index("/between") :] if CLIP_CHECKPOINT in path]
+    assert clip and all(path.startswith("/api/") for path in clip)
+
+
+def test_what_was_pushed_since_is_seen(fetched: tuple[list, dict, list[str]]) -> None:
+    ((_, first), (_, second), tried), _, _ = fetched
+    assert (first, second, tried) == ("first", "second", "tried")
 
 
 def test_hub_that_never_answers_costs_three_seconds(tmp_path: Path) -> None:
@@ -88,7 +107,7 @@ def test_hub_that_never_answers_costs_three_seconds(tmp_path: Path) -> None:
 
 
 def test_hub_without_the_repository_or_without_safetensors_is_named(
-    fetched: tuple[list[dict], dict[str, dict], list[str]],
+    fetched: tuple[list, dict[str, dict], list[str]],
 ) -> None:
     _, found, _ = fetched
     assert "has no such repository" in found["user/none"]["reason"]

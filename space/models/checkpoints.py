@@ -8,12 +8,11 @@ import json
 import os
 import threading
 from concurrent.futures import Future
-from functools import partial
 from pathlib import Path
 
 import huggingface_hub
 import numpy as np
-from huggingface_hub import errors, snapshot_download
+from huggingface_hub import ModelInfo, errors, model_info, snapshot_download
 from huggingface_hub.utils import httpx
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -29,7 +28,7 @@ VGG16_CHECKPOINT = BUNDLED / "vgg16"
 CLIP_CHECKPOINT = "openai/clip-vit-base-patch32"
 # The repository's own branch holds pickles alone, which are never loaded; the Hub's converter
 # keeps the same weights as safetensors in a pull request, at this commit.
-REVISIONS = {CLIP_CHECKPOINT: ("main", "c237dc49a33fc61debc9276459120b7eac67e7ef")}
+REVISIONS = {CLIP_CHECKPOINT: "c237dc49a33fc61debc9276459120b7eac67e7ef"}
 HUB_SECONDS = 2.0
 REASONS: dict[type | tuple[type, ...], str] = {
     errors.OfflineModeIsEnabled: "the Hub is switched off here (HF_HUB_OFFLINE)",
@@ -41,7 +40,6 @@ REASONS: dict[type | tuple[type, ...], str] = {
 # What transformers raises for a folder that holds something else, and what a torn file raises.
 OTHER = (OSError, ValueError, KeyError, AttributeError, RuntimeError)
 TORN = (SafetensorError, errors.SafetensorsParsingError)
-_fetch = partial(snapshot_download, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"])
 
 
 class CheckpointError(UserError):
@@ -115,62 +113,52 @@ def load_before_refit(folder: Path) -> tuple[dict[str, np.ndarray], list[str]]:
 def find_checkpoint(name: str) -> Path:
     """The folder that holds a checkpoint's files, fetched from the Hub where it must be.
 
-    The name is a folder, or a Hub id such as `user/name`. What is in the cache is used without
-    asking the Hub; a Hub that does not answer costs HUB_SECONDS and no more.
+    The name is a folder, or a Hub id such as `user/name` or `user/name@revision`. The Hub is asked
+    what it means today; one that does not answer costs HUB_SECONDS, and the cache counts.
 
     Raises:
         CheckpointError: no such folder, or not in the cache and not to be had from the Hub.
     """
     if Path(name).is_dir():
         return Path(name)
-    revisions = REVISIONS.get(name, ("main",))
-    for revision in revisions:
-        if folder := _cached(name, revision):
-            return folder
-    revision = _ask_hub(name, revisions)
+    repository, _, revision = name.partition("@")
+    revision = revision or REVISIONS.get(repository)
+    problem = _ask_hub(repository, revision)
     try:
-        return Path(_fetch(name, revision=revision))
+        folder = snapshot_download(
+            repository,
+            revision=revision,
+            allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
+            local_files_only=problem is not None,
+        )
     except Exception as error:  # the network and the Hub raise dozens of kinds
-        raise CheckpointError(
-            f"The download of {name} broke off ({type(error).__name__})."
-        ) from error
+        known = (why for kinds, why in REASONS.items() if isinstance(problem or error, kinds))
+        reason = next(known, f"the Hub did not give it ({type(problem or error).__name__})")
+        raise CheckpointError(f"{name} is not in the cache, and {reason}.") from error
+    if not weight_files(Path(folder)):
+        raise CheckpointError(f"{name} has no weights in the safetensors format.")
+    return Path(folder)
 
 
-def _cached(name: str, revision: str) -> Path | None:
-    try:
-        folder = Path(_fetch(name, revision=revision, local_files_only=True))
-    except (OSError, ValueError):
-        return None
-    return folder if (folder / "config.json").exists() and weight_files(folder) else None
+def _ask_hub(repository: str, revision: str | None) -> Exception | None:
+    """Whether the Hub has a revision, in one short question: what speaks against it, or None.
 
-
-def _ask_hub(name: str, revisions: tuple[str, ...]) -> str:
-    """The first of the revisions that holds safetensors, in one short question to the Hub.
-
-    The question runs in a daemon thread: a name server that hangs is not covered by the client's
-    time limit, and would hold up the exit.
+    The question runs in a daemon thread: the client tries again after its time limit, which a name
+    server that hangs does not even reach, and either would hold up the exit.
     """
-    answer: Future[str] = Future()
+    answer: Future[ModelInfo] = Future()
 
     def ask() -> None:
         try:
-            for revision in revisions:
-                info = huggingface_hub.model_info(name, revision=revision, timeout=HUB_SECONDS)
-                if any(file.rfilename.endswith(".safetensors") for file in info.siblings or []):
-                    return answer.set_result(revision)
-            raise CheckpointError(f"{name} has no weights in the safetensors format.")
+            answer.set_result(model_info(repository, revision=revision, timeout=HUB_SECONDS))
         except Exception as error:  # handed over to the thread that waits
             answer.set_exception(error)
 
     threading.Thread(target=ask, daemon=True).start()
     try:
-        return answer.result(HUB_SECONDS + 0.5)
-    except CheckpointError:
-        raise
-    except Exception as error:
-        known = (reason for kinds, reason in REASONS.items() if isinstance(error, kinds))
-        reason = next(known, f"the Hub did not give it ({type(error).__name__})")
-        raise CheckpointError(f"{name} is not in the cache, and {reason}.") from error
+        return answer.exception(HUB_SECONDS)
+    except TimeoutError as error:
+        return error
 
 
 def _identity(model: str, name: str, folders: list[Path], stands_in: str = "") -> Identity:
