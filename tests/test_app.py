@@ -3,6 +3,7 @@
 import re
 import runpy
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -19,6 +20,7 @@ from data.photos import read_photo
 from space.models.classifiers import Models
 from space.pages.compare import compare
 from tests.conftest import ROOT, RunningApp, open_page
+from tests.odd_files import ODD, write_odd_file
 
 MUG = SAMPLE / "kitchen & dining" / "mug-1.jpg"
 
@@ -99,6 +101,16 @@ def test_what_is_not_a_photo_is_answered_in_one_sentence(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(AppError, match=r"This file is (not a photo that can be read here|empty)"):
         client.predict(handle_file(tmp_path / name), api_name="/compare")
+
+
+@pytest.mark.parametrize(("name", "sentence"), ODD)
+def test_odd_file_is_answered(client: Client, tmp_path: Path, name: str, sentence: str) -> None:
+    ask = partial(client.predict, handle_file(write_odd_file(tmp_path, name)), api_name="/compare")
+    if sentence:
+        with pytest.raises(AppError, match=sentence):
+            ask()
+    else:
+        assert max(ask()[0].values()) > 0.2
 
 
 def test_no_photo_is_answered_in_one_sentence(client: Client) -> None:

@@ -6,19 +6,25 @@ import socket
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from data.categories import CATEGORIES
 from space.models.checkpoints import (
     CLIP_CHECKPOINT,
     REVISIONS,
     VGG16_CHECKPOINT,
     CheckpointError,
     find_checkpoint,
+    load_before_refit,
     load_vgg16,
     load_zero_shot,
+    save_before_refit,
 )
+from space.models.classifiers import Models
 from space.models.engine import digest
 from space.report.report import accuracy_of
+from space.sorting.rule import find_rule
 from tests.loopback_hub import LoopbackHub, run_with_hub
 
 TWICE = """
@@ -149,7 +155,7 @@ def test_find_checkpoint_takes_a_folder(tmp_path: Path) -> None:
 
 
 def test_same_weights_are_the_same_model_wherever_they_lie(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: Models
 ) -> None:
     """A folder and the Hub's cache, which names a checkpoint by its commit."""
     cached = tmp_path / "models--user--vgg16"
@@ -157,7 +163,17 @@ def test_same_weights_are_the_same_model_wherever_they_lie(
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text("a" * 40)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    models = [load_vgg16(), load_vgg16("user/vgg16")]
+    bundled, models = models, [load_vgg16(), load_vgg16("user/vgg16")]
     assert [model.identity.checkpoint for model in models] == ["vgg16", "user/vgg16"]
     assert models[0].identity.weights == models[1].identity.weights
     assert accuracy_of(models[0]) == accuracy_of(models[1]) is not None
+    rules = [find_rule(0.99, bundled._replace(vgg16=model)) for model in models]
+    assert rules[0] == rules[1]
+
+
+def test_logits_of_before_the_refit_of_other_weights_are_not_believed(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    save_before_refit(tmp_path, np.zeros((1, 7)), ["0" * 64], CATEGORIES)
+    assert load_before_refit(tmp_path)[1] == CATEGORIES
+    (tmp_path / "model.safetensors").write_bytes(b"other weights")
+    assert load_before_refit(tmp_path) == ({}, [])

@@ -6,6 +6,7 @@ import math
 import re
 import runpy
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ from data.labelled import load_photos
 from space.models.checkpoints import save_before_refit
 from space.models.classifiers import Models
 from space.models.engine import digest
+from space.pages import evaluation
+from space.report.figures import PLOTS
 from space.report.metrics import ClassificationReport, measure
 from space.report.report import REPORT, REPORTS, Report, decide, load_embeddings, load_report
 from space.report.statistics import (
@@ -37,7 +40,7 @@ from space.report.statistics import (
     paired_difference,
 )
 from tests.conftest import ROOT
-from training.compare_models import compare
+from training.compare_models import compare, illustrate
 
 SCORES = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
 
@@ -230,6 +233,21 @@ def test_report_shows_its_pictures(folder: Path) -> None:
     for table in re.findall(r"\n\n((?:\|.*\n)+)", text):
         assert len({line.count("|") for line in table.splitlines()}) == 1, table
     assert not re.search(r"\n[^|\n].*\n\|", text)
+
+
+@pytest.mark.parametrize("name", list(PLOTS))
+def test_folder_and_page_draw_a_figure_by_one_function(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn, panels = [], list(PLOTS[name].panels)
+    plot = replace(PLOTS[name], draw=lambda axis, report, panel: drawn.append(panel))
+    monkeypatch.setitem(PLOTS, name, plot)
+    illustrate(load_report(), measure(load_report()), None, tmp_path)
+    assert drawn == panels
+    # What the page keeps of them is drawn anew.
+    for html in (evaluation.figures_html, evaluation.details_html):
+        html.__wrapped__(REPORT)
+    assert drawn == 2 * panels
 
 
 def test_rules_are_found_on_validation_and_checked_on_test() -> None:

@@ -20,6 +20,7 @@ from data.labelled import SAMPLE, add_corrections, load_photos, summary
 from data.photos import PhotoError, read_photo
 from data.sources import DataError
 from tests.loopback_hub import LoopbackHub, run_with_hub
+from tests.odd_files import ODD, write_odd_file
 
 RAW = Image(decode=False)
 PER_CATEGORY = 10
@@ -286,6 +287,17 @@ def test_broken_photo_is_named_or_skipped(shop: Path, capsys: pytest.CaptureFixt
     photos = load_photos(shop / "products.csv", skip_broken=True)
     assert sum(map(len, photos.values())) == 7 * PER_CATEGORY - 1
     assert "1 missing or unreadable photos left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "sentence"), ODD)
+def test_odd_photo_is_named_or_loaded(shop: Path, name: str, sentence: str) -> None:
+    write_odd_file(shop / "Images", name)
+    edited = _edit(shop, _set(name, "image", "path_image"))
+    if sentence:
+        with pytest.raises(DataError, match=f"1 photos are missing or unreadable.*{name}"):
+            load_photos(edited)
+    else:
+        assert sum(load_photos(edited).num_rows.values()) == 7 * PER_CATEGORY
 
 
 @pytest.mark.parametrize("source", ["nowhere.csv", "no/such/folder", "plain-name"])

@@ -3,8 +3,11 @@
 import copy
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import gradio as gr
 import numpy as np
 import pytest
 
@@ -14,7 +17,11 @@ from space.models.checkpoints import CheckpointError
 from space.models.classifiers import Models
 from space.models.encoders import ConSE
 from space.pages.compare import Question, Row, answer, study_rows
+from space.pages.evaluation import FOLDERS
 from space.pages.page import build_demo
+from space.report.report import load_report
+from tests.conftest import ROOT
+from tests.odd_files import ODD, write_odd_file
 
 PHOTO = "watches/wristwatch-1.jpg"
 SURE = [0.01] * 6 + [0.94]
@@ -82,6 +89,33 @@ def test_category_that_only_one_model_knows(watched: Models, rows: list[Row]) ->
 def test_no_text_at_all(watched: Models, rows: list[Row]) -> None:
     html = _answer(watched, [row.model_copy(update={"text": " \n"}) for row in rows])
     assert _verdict(html).startswith("VGG16 says watches; ConSE has no text to compare with.")
+
+
+@pytest.mark.parametrize(("name", "sentence"), ODD)
+def test_odd_file_is_answered(models: Models, tmp_path: Path, name: str, sentence: str) -> None:
+    question = Question(rows=study_rows(models), photo=name)
+    html = answer(models, question, partial(write_odd_file, tmp_path))
+    assert sentence in html and ("<figure" in html) == (not sentence)
+
+
+@pytest.mark.parametrize("fault", [FileNotFoundError, ValueError])
+def test_page_without_a_report_or_with_a_torn_one_says_so_in_each_tab(
+    models: Models, monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
+) -> None:
+    def broken(content: bytes) -> None:
+        raise fault
+
+    monkeypatch.setattr("space.report.report.DESCRIPTION", SimpleNamespace(validate_json=broken))
+    load_report.cache_clear()
+    try:
+        demo = build_demo(models, lambda function: function)
+        show = next(event.fn for event in demo.fns.values() if event.name == "show")
+        evaluation = show(next(iter(FOLDERS)))[0]
+    finally:
+        load_report.cache_clear()
+    texts = [block.value for block in demo.blocks.values() if isinstance(block, gr.Markdown)]
+    said = [text for text in [*texts, evaluation] if "training/compare_models.py" in text]
+    assert len(said) == 3 and not any(str(ROOT) in text for text in said)
 
 
 def test_two_categories_of_one_name(watched: Models, rows: list[Row]) -> None:

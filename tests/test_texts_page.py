@@ -14,7 +14,7 @@ from data.categories import CATEGORIES, DESCRIPTIONS
 from data.texts import STUDY, TextsError, load_texts
 from space.models.classifiers import Models, ZeroShot
 from space.pages.texts import Photos, bounded, figures_html, reported_photos
-from space.report.report import BETTER_REPORT, REPORT, load_report
+from space.report.report import BETTER_REPORT, REPORT, REPORTS, load_report
 from tests.conftest import RunningApp, open_page
 
 
@@ -53,6 +53,16 @@ def test_another_model_is_measured_on_the_sample_and_says_why(models: Models) ->
     photos, notice = reported_photos(ZeroShot(models.zero_shot.encoder, STUDY, identity))
     assert photos == {}
     assert "efficientnet_lite0 + minilm" in notice and "bundled sample" in notice
+
+
+def test_report_without_validation_is_measured_on_test(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("space.pages.texts.REPORT", REPORTS / "sample")
+    photos, notice = reported_photos(models.zero_shot)
+    assert list(photos) == ["test, real product photos"]
+    assert "No validation photos" in notice
+    assert "Right on" in figures_html(models.zero_shot, *photos.values(), STUDY)
 
 
 @pytest.mark.parametrize("texts", [[], ["a" * 2001], ["a"] * 51, ["a" * 999] * 3])

@@ -27,6 +27,7 @@ from space.report.statistics import accuracy, difference_in_words, paired_differ
 
 PRESETS = ("study", "better")
 SAMPLE_PHOTOS = "the bundled sample of rendered photos"
+CHOSEN_BY_TEST = "what is chosen by the photos that measure it is worth less on others."
 # Of a category.
 MAX_TEXTS = 50
 PROGRESS = gr.Progress(track_tqdm=True)
@@ -159,12 +160,13 @@ def reported_photos(model: ZeroShot) -> tuple[dict[str, Photos], str]:
         labels = report.predictions["label"].map(CATEGORIES.index).to_numpy()
     except (ReportError, ValueError) as error:
         return {}, f"{error} The texts are measured on {SAMPLE_PHOTOS} instead."
-    return {
+    photos = {
         f"{split}, real product photos": Photos(embeddings[rows], labels[rows])
         for split in ("validation", "test")
         for rows in [(report.predictions["split"] == split).to_numpy()]
         if rows.any()
-    }, ""
+    }
+    return photos, "" if len(photos) == 2 else f"No validation photos: {CHOSEN_BY_TEST}"
 
 
 def sample_photos(model: ZeroShot) -> Photos:

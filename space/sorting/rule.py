@@ -103,7 +103,9 @@ def find_rule(precision: float, models: Models, folder: Path = REPORT) -> Rule:
         raise RuleError(f"A precision is above 0 and up to 1, such as 0.99: {precision}.")
     report = load_report(folder)
     if not {"validation", "test"} <= set(report.splits):
-        raise RuleError(f"{folder} needs validation and test photos: compare without --all-test.")
+        raise RuleError(
+            f"The report in {folder.name} needs validation photos: compare without --all-test."
+        )
     names = {model.key: model.identity.name for model in models}
     temperatures = {
         model.key: report.measured(model.key).temperature
@@ -114,8 +116,8 @@ def find_rule(precision: float, models: Models, folder: Path = REPORT) -> Rule:
         set(report.categories) - set(model.categories) for model in models
     ):
         raise RuleError(
-            f"{folder} is of another {models.vgg16.identity.name}, or other categories, than would "
-            f"sort here: measure these first, with `{COMMAND}`."
+            f"The report in {folder.name} is of another {models.vgg16.identity.name}, or other "
+            f"categories, than would sort here: measure these first, with `{COMMAND}`."
         )
     found = report.thresholds(precision)
     if len(temperatures) < len(models):
