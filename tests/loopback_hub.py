@@ -175,6 +175,8 @@ class LoopbackHub:
                 self.commits.append(value["summary"])
             elif part["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
+            elif part["key"] == "deletedFile":
+                del files[value["path"]]
             elif part["key"] == "lfsFile":
                 files[value["path"]] = self._uploads[value["oid"]]
         sha = self.keep(place, revision, files).sha

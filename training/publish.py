@@ -3,13 +3,15 @@
     python training/publish.py model user/name                           # what train_vgg.py left
     python training/publish.py model user/name --folder space/vgg16      # the bundled checkpoint
     python training/publish.py photos user/name --dataset products.csv   # (default: the sample)
-    python training/publish.py demo user/name
+    python training/publish.py demo user/name                            # what git tracks of it
 
-Each is one commit, in a repository that is made where it is missing. `load_dataset("user/name")`
-and `train_vgg.py --dataset user/name` then load what was published.
+The repository is made where it is missing, and then holds what is published and nothing else.
+`load_dataset("user/name")` and `train_vgg.py --dataset user/name` then load the photos.
 """
 
 import re
+import shutil
+import subprocess
 import sys
 import tempfile
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -21,9 +23,9 @@ sys.path.insert(0, str(ROOT))
 from datasets import DatasetDict
 from datasets.info import DatasetInfosDict
 from datasets.table import embed_table_storage
-from huggingface_hub import CommitOperationAdd, DatasetCard, HfApi, get_session, get_token
+from huggingface_hub import DatasetCard, HfApi, get_session, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-from huggingface_hub.utils import filter_repo_objects, httpx
+from huggingface_hub.utils import httpx
 from jinja2 import Template
 
 from data.categories import CATEGORIES
@@ -40,7 +42,8 @@ REFUSALS = {
 }
 # With the training, so that whoever copies the Space can train, too.
 DEMO = ("app.py", "README.md", "LICENSE", "requirements.txt", "data", "space", "training")
-Files = dict[str, Path | bytes]
+
+Files = list[str] | str  # of a folder, or a pattern
 
 
 class PublishError(UserError):
@@ -55,28 +58,32 @@ def main() -> None:
         if arguments.what == "model":
             url = publish_model(arguments.folder, *address)
         elif arguments.what == "demo":
-            url = _publish(_files(ROOT, DEMO), "space", *address)
+            files = tracked_files()
+            print(*files, sep="\n")
+            url = _publish(str(ROOT), "space", *address, files)
         else:
             photos = load_photos(arguments.dataset, skip_broken=arguments.skip_broken)
             print(summary(photos))
             with tempfile.TemporaryDirectory() as folder:
                 write_dataset(photos, Path(folder), sample=arguments.dataset is None)
-                url = _publish(_files(Path(folder)), "dataset", *address)
+                url = _publish(folder, "dataset", *address)
     except PublishError as error:
         raise PublishError(f"{error} Then run this command again.") from error
     print(f"Published: {url}")
 
 
 def publish_model(folder: Path, repository: str, private: bool, revision: str | None) -> str:
-    """Put a trained folder into a repository of the Hub, in one commit; its address."""
+    """Put a trained folder into a repository of the Hub; its address."""
     if not (folder / "model.safetensors").is_file():
         raise PublishError(f"{folder} holds no trained model; train one with train_vgg.py.")
-    files: Files = {file.name: file for file in folder.iterdir() if file.is_file()}
-    if card := files.get("README.md"):
-        # The card's example names the folder; on the Hub it is the repository.
-        text = re.sub(r'model="[^"]+"', f'model="{repository}"', card.read_text("utf-8"))
-        files["README.md"] = text.encode()
-    return _publish(files, "model", repository, private, revision)
+    with tempfile.TemporaryDirectory() as copy:
+        for file in filter(Path.is_file, folder.glob("[!.]*")):
+            shutil.copy(file, copy)
+        if (card := Path(copy, "README.md")).exists():
+            # The card's example names the folder; on the Hub it is the repository.
+            text = re.sub(r'model="[^"]+"', f'model="{repository}"', card.read_text("utf-8"))
+            card.write_text(text, "utf-8")
+        return _publish(copy, "model", repository, private, revision)
 
 
 def write_dataset(photos: DatasetDict, folder: Path, sample: bool) -> None:
@@ -100,28 +107,30 @@ def write_dataset(photos: DatasetDict, folder: Path, sample: bool) -> None:
         embedded.with_format(None).to_parquet(folder / "data" / f"{split}.parquet")
 
 
-def _files(folder: Path, parts: tuple[str, ...] = ("",)) -> Files:
-    """The files of some parts of a folder, by their paths from it: no caches, nothing hidden."""
-    found = (file for part in parts for file in (folder / part, *(folder / part).rglob("*")))
-    paths = [file.relative_to(folder).as_posix() for file in found if file.is_file()]
-    shown = filter_repo_objects(paths, ignore_patterns=[".*", "*/.*", "*.py[ci]"])
-    return {path: folder / path for path in shown}
+def tracked_files() -> list[str]:
+    """What git tracks of the demo: what else lies there is private."""
+    command = ["git", "ls-files", "-z", "--", *DEMO]
+    files = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.split("\0")
+    if files == [""]:
+        raise PublishError("The demo is published from a clone: git knows what belongs to it.")
+    return files[:-1]
 
 
-def _publish(files: Files, kind: str, repository: str, private: bool, revision: str | None) -> str:
-    """Put files into a repository of a kind (model, dataset, space), in one commit; its address."""
+def _publish(
+    folder: str, kind: str, repository: str, private: bool, revision: str | None, files: Files = "*"
+) -> str:
+    """Make a repository of a kind (model, dataset, space) hold a folder's files; its address."""
     if not get_token():
         raise PublishError("There is no token of the Hub here; log in with `hf auth login`.")
     get_session().timeout = httpx.Timeout(SILENT_SECONDS)
     api, place = HfApi(), {"repo_id": repository, "repo_type": kind}
-    operations = [CommitOperationAdd(path, content) for path, content in sorted(files.items())]
-    message = f"Publish {len(operations)} files"
     try:
         sdk = "gradio" if kind == "space" else None
         url = api.create_repo(**place, private=private or None, space_sdk=sdk, exist_ok=True)
         if revision:
             api.create_branch(**place, branch=revision, exist_ok=True)
-        api.create_commit(**place, operations=operations, commit_message=message, revision=revision)
+        what = {"folder_path": folder, "allow_patterns": files, "delete_patterns": "*"}
+        api.upload_folder(**place, **what, revision=revision, commit_message=f"Publish a {kind}")
     except (HfHubHTTPError, HFValidationError, OSError, RuntimeError, httpx.HTTPError) as error:
         raise PublishError(f"{repository} was not published: {_reason(error)}.") from error
     return str(url)

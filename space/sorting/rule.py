@@ -103,9 +103,7 @@ def find_rule(precision: float, models: Models, folder: Path = REPORT) -> Rule:
         raise RuleError(f"A precision is above 0 and up to 1, such as 0.99: {precision}.")
     report = load_report(folder)
     if not {"validation", "test"} <= set(report.splits):
-        raise RuleError(
-            f"The report in {folder.name} needs validation photos: compare without --all-test."
-        )
+        raise RuleError(f"Report {folder.name} lacks validation: compare without --all-test.")
     names = {model.key: model.identity.name for model in models}
     temperatures = {
         model.key: report.measured(model.key).temperature
