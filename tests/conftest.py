@@ -42,6 +42,7 @@ class Scheduling(LoadFileScheduling):
         return "app" if Path(file).stem in WITH_APP else file
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
     return Scheduling(config, log)
 

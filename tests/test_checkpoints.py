@@ -163,11 +163,11 @@ def test_same_weights_are_the_same_model_wherever_they_lie(
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text("a" * 40)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    bundled, models = models, [load_vgg16(), load_vgg16("user/vgg16")]
-    assert [model.identity.checkpoint for model in models] == ["vgg16", "user/vgg16"]
-    assert models[0].identity.weights == models[1].identity.weights
-    assert accuracy_of(models[0]) == accuracy_of(models[1]) is not None
-    rules = [find_rule(0.99, bundled._replace(vgg16=model)) for model in models]
+    both = [load_vgg16(), load_vgg16("user/vgg16")]
+    assert [model.identity.checkpoint for model in both] == ["vgg16", "user/vgg16"]
+    assert both[0].identity.weights == both[1].identity.weights
+    assert accuracy_of(both[0]) == accuracy_of(both[1]) is not None
+    rules = [find_rule(0.99, models._replace(vgg16=model)) for model in both]
     assert rules[0] == rules[1]
 
 

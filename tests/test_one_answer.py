@@ -203,7 +203,7 @@ def test_edit_after_the_server_forgot_the_visitor(page: Page, demo: gr.Blocks) -
 def test_two_visitors_have_their_own_answers(
     page: Page, browser: BrowserContext, demo: gr.Blocks, gate: Gate
 ) -> None:
-    other = _visit(browser, demo)
+    other = _visit(browser.browser.new_context(), demo)
     gate.hold()
     _example(page, "mug")
     _example(other, "laptop")
@@ -214,7 +214,7 @@ def test_two_visitors_have_their_own_answers(
     expect(page.locator('#answer tr[data-trained="baby care"] .text')).not_to_have_value(
         "a laptop computer"
     )
-    other.close()
+    other.context.close()
 
 
 def test_photo_that_cannot_be_read_is_said_in_the_answers_place(page: Page, tmp_path: Path) -> None:

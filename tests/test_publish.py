@@ -48,7 +48,7 @@ print(json.dumps([names, *found]))
 """
 REFUSED = """
 import json, os, runpy, sys
-sys.argv = ["publish.py", "demo", "user/name"]
+sys.argv = ["publish.py", "model", "user/name", "--folder", "space/vgg16"]
 said = {}
 for token in json.loads(os.environ["TOKENS"]):
     os.environ["HF_TOKEN"] = token
@@ -199,9 +199,8 @@ def test_connection_lost_halfway_publishes_nothing(tmp_path: Path) -> None:
 
 
 def test_hub_out_of_reach_is_one_sentence(tmp_path: Path) -> None:
-    run = run_script(
-        "training/publish.py", "demo", "user/name", url="http://127.0.0.1:9", home=tmp_path
-    )
+    command = ["training/publish.py", "model", "user/name", "--folder", "space/vgg16"]
+    run = run_script(*command, url="http://127.0.0.1:9", home=tmp_path)
     assert run.returncode == 1 and "Traceback" not in run.stderr
     assert "the connection to the Hub was lost" in run.stderr
 

@@ -47,8 +47,7 @@ def build_model(trunk: dict[str, torch.Tensor], dropout: float = 0.0, width: int
         label2id={name: index for index, name in enumerate(CATEGORIES)},
         pretrained_cfg=PREPARATION,
     )
-    # Every weight is set below: random ones would take longer than all the rest.
-    with no_init_weights():
+    with no_init_weights():  # all of them are set below
         model = VGG16(config)
     model.timm_model.load_state_dict(trunk, strict=False)
     _reset(*_head(model))

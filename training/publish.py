@@ -43,7 +43,7 @@ REFUSALS = {
 # With the training, so that whoever copies the Space can train, too.
 DEMO = ("app.py", "README.md", "LICENSE", "requirements.txt", "data", "space", "training")
 
-Files = list[str] | str  # of a folder, or a pattern
+Paths = list[str] | str  # of paths in a folder
 
 
 class PublishError(UserError):
@@ -117,7 +117,7 @@ def tracked_files() -> list[str]:
 
 
 def _publish(
-    folder: str, kind: str, repository: str, private: bool, revision: str | None, files: Files = "*"
+    folder: str, kind: str, repository: str, private: bool, revision: str | None, files: Paths = "*"
 ) -> str:
     """Make a repository of a kind (model, dataset, space) hold a folder's files; its address."""
     if not get_token():
@@ -129,8 +129,8 @@ def _publish(
         url = api.create_repo(**place, private=private or None, space_sdk=sdk, exist_ok=True)
         if revision:
             api.create_branch(**place, branch=revision, exist_ok=True)
-        what = {"folder_path": folder, "allow_patterns": files, "delete_patterns": "*"}
-        api.upload_folder(**place, **what, revision=revision, commit_message=f"Publish a {kind}")
+        upload = {"folder_path": folder, "allow_patterns": files, "delete_patterns": "*"}
+        api.upload_folder(**place, **upload, revision=revision, commit_message=f"Publish a {kind}")
     except (HfHubHTTPError, HFValidationError, OSError, RuntimeError, httpx.HTTPError) as error:
         raise PublishError(f"{repository} was not published: {_reason(error)}.") from error
     return str(url)

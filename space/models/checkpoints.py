@@ -114,7 +114,7 @@ def find_checkpoint(name: str) -> Path:
     """The folder that holds a checkpoint's files, fetched from the Hub where it must be.
 
     The name is a folder, or a Hub id such as `user/name` or `user/name@revision`. The Hub is asked
-    what it means today; one that does not answer costs HUB_SECONDS, and the cache counts.
+    what it means today; where it does not say so within HUB_SECONDS, the cache counts.
 
     Raises:
         CheckpointError: no such folder, or not in the cache and not to be had from the Hub.
@@ -134,9 +134,11 @@ def find_checkpoint(name: str) -> Path:
     except Exception as error:  # the network and the Hub raise dozens of kinds
         known = (why for kinds, why in REASONS.items() if isinstance(problem or error, kinds))
         reason = next(known, f"the Hub did not give it ({type(problem or error).__name__})")
-        raise CheckpointError(f"{name} is not in the cache, and {reason}.") from error
+        place = "in the cache" if problem else "whole in the cache"
+        raise CheckpointError(f"{name} is not {place}, and {reason}.") from error
     if not weight_files(Path(folder)):
-        raise CheckpointError(f"{name} has no weights in the safetensors format.")
+        where = " in the cache" if problem else ""
+        raise CheckpointError(f"{name} has no weights in the safetensors format{where}.")
     return Path(folder)
 
 

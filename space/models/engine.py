@@ -121,7 +121,7 @@ def fastest(module: nn.Module, shape: torch.Size, *, exact: bool) -> Network:
 def convert(module: nn.Module, shape: torch.Size) -> "openvino.Model":
     """Convert a module to OpenVINO, for pixels of a shape (n, 3, height, width) with any n."""
     with warnings.catch_warnings(action="ignore"), torch.no_grad():
-        # OpenVINO would trace it, too, and then run it three times more to see that nothing varies.
+        # Once: OpenVINO's own trace runs the network three more times to check itself.
         traced = torch.jit.trace(module, torch.zeros(shape), check_trace=False)
         return openvino.convert_model(traced, input=[-1, *shape[1:]])
 

@@ -27,7 +27,7 @@ from space.report.statistics import accuracy, difference_in_words, paired_differ
 
 PRESETS = ("study", "better")
 SAMPLE_PHOTOS = "the bundled sample of rendered photos"
-CHOSEN_BY_TEST = "what is chosen by the photos that measure it is worth less on others."
+NO_VALIDATION = "No validation photos: texts chosen by test photos look better than they are."
 # Of a category.
 MAX_TEXTS = 50
 PROGRESS = gr.Progress(track_tqdm=True)
@@ -166,7 +166,7 @@ def reported_photos(model: ZeroShot) -> tuple[dict[str, Photos], str]:
         for rows in [(report.predictions["split"] == split).to_numpy()]
         if rows.any()
     }
-    return photos, "" if len(photos) == 2 else f"No validation photos: {CHOSEN_BY_TEST}"
+    return photos, "" if "validation" in report.splits else NO_VALIDATION
 
 
 def sample_photos(model: ZeroShot) -> Photos:

@@ -36,7 +36,7 @@ def sort_catalogue(
         _check_output(output)
         opened = open_source(source)
         models = load_models()
-        rule = find_rule(precision, models, report or REPORT)
+        rule = find_rule(precision, models, (report or REPORT).resolve())
         print(rule.in_words())
         if torch.cuda.is_available():
             for model in models:
